@@ -1,7 +1,7 @@
 """Codelet 7: a sparse autoencoder on MNIST, from the data to the answers in a PDF.
 
-    python codelet7.py            trains, and leaves pictures and codelet7.pdf in figures/codelet7/
-    python codelet7.py --help     lists the settings
+python codelet7.py            trains, and leaves pictures and codelet7.pdf in figures/codelet7/
+python codelet7.py --help     lists the settings
 """
 
 import utils
@@ -9,8 +9,11 @@ import utils
 
 def flags():
     """The settings of a run; their defaults reproduce the losses that the assignment publishes."""
-    parser = utils.flag_parser("Train a sparse autoencoder on MNIST, picture what it learned and answer the "
-                               "assignment's questions in a PDF.", batch_size=64, lr=1e-4)
+    parser = utils.flag_parser(
+        "Train a sparse autoencoder on MNIST, picture what it learned and answer the assignment's questions in a PDF.",
+        batch_size=64,
+        lr=1e-4,
+    )
     utils.add_flag(parser, "--epochs", utils.positive_int, 20, "passes over the training set")
     utils.add_flag(parser, "--hidden", utils.positive_int, 10, "hidden nodes")
     return parser
@@ -205,6 +208,12 @@ def mean_loss(model, dataloader):
 # --- Pictures --------------------------------------------------------------------------------
 
 
+@torch.no_grad()
+def activations(model, images):
+    """Activations `(N, hDims)` of images `(N, 1, 28, 28)`."""
+    return model.encoder(images.flatten(1))
+
+
 def top_images(hidden, node, count=TOP):
     """The images at which a hidden node is most active.
 
@@ -250,37 +259,49 @@ def save_samples(train_dataloader, path, source):
     show(grid, path, title=f"{len(g)} training images ({source})")
 
 
-def save_views(model, images, samples, folder, suffix, caption):
+def save_views(model, images, hidden, samples, folder, suffix, caption):
     """`reconstructions*.png` and `top100*.png` of a model; returns the same as A4 figures.
 
     Args:
-        images: training images `(N, 1, 28, 28)`, among which the top 100 are sought.
+        images, hidden: training images `(N, 1, 28, 28)`, among which the top 100 are sought, and their activations.
         samples: images `(64, 1, 28, 28)` to reconstruct.
         suffix: ends the files' names.
         caption: what the model is, for the titles.
     """
-    pairs = {"images": reconstruction_grids(model, samples), "titles": ("input", "reconstruction"),
-             "title": f"Test images and their reconstructions, {caption}\n"
-                      f"White is {samples.max():.2f} in the inputs and at most 1, the limit of a Tanh, in the reconstructions"}
-    with torch.no_grad():
-        hidden = model.encoder(images.flatten(1))
+    pairs = {
+        "images": reconstruction_grids(model, samples),
+        "titles": ("input", "reconstruction"),
+        "title": f"Test images and their reconstructions, {caption}\n"
+        f"White is {samples.max():.2f} in the inputs and at most 1, the limit of a Tanh, in the reconstructions",
+    }
     blocks = top_grids(images, hidden, range(model.hDims))
     labels = [f"node {node}" for node in range(model.hDims)]
     title = f"The {TOP} images with the highest activation of each hidden node, {caption}"
     show(**pairs, path=folder / f"reconstructions{suffix}.png")
     show(blocks, folder / f"top100{suffix}.png", title=title, titles=labels, columns=5, zoom=2)
-    sheets = [draw(Figure(), blocks[start : start + 10], title.replace(",", ",\n"), labels[start : start + 10], 2, size=A4)
-              for start in range(0, model.hDims, 10)]
+    sheets = [
+        draw(Figure(), blocks[start : start + 10], title, labels[start : start + 10], 2, size=A4)
+        for start in range(0, model.hDims, 10)
+    ]
     return [draw(Figure(), **pairs, size=A4), *sheets]
 
 
 def plot_losses(axis, losses, source):
     """The train loss by epoch, with the published losses marked."""
     axis.plot(range(1, len(losses) + 1), losses, "o-", color="tab:blue", label=f"this run, on {source}")
-    axis.plot(list(PUBLISHED), list(PUBLISHED.values()), "x", color="tab:red", markersize=11, markeredgewidth=2,
-              label="published, on MNIST")
+    axis.plot(
+        list(PUBLISHED),
+        list(PUBLISHED.values()),
+        "x",
+        color="tab:red",
+        markersize=11,
+        markeredgewidth=2,
+        label="published, on MNIST",
+    )
     for epoch, loss in PUBLISHED.items():
-        axis.annotate(f"{loss:.4f}", (epoch, loss), xytext=(0, 10), textcoords="offset points", ha="center", color="tab:red")
+        axis.annotate(
+            f"{loss:.4f}", (epoch, loss), xytext=(0, 10), textcoords="offset points", ha="center", color="tab:red"
+        )
     axis.set(xlabel="epoch", ylabel="train loss (mean over the batches)")
     axis.xaxis.get_major_locator().set_params(integer=True)
     axis.margins(0.1)
@@ -308,14 +329,18 @@ class Node(NamedTuple):
         if 2 * self.digits[first] > shown:
             fires = f"fires for {first}: {self.digits[first]} of its top {shown}"
         else:
-            fires = (f"has no digit of its own: of its top {shown}, {self.digits[first]} are {first} and "
-                     f"{self.digits[second]} are {second}")
+            fires = (
+                f"has no digit of its own: of its top {shown}, {self.digits[first]} are {first} and "
+                f"{self.digits[second]} are {second}"
+            )
         like = max(range(10), key=lambda digit: self.correlations[digit])
         unlike = min(range(10), key=lambda digit: self.correlations[digit])
-        return (f"Node {self.number} {fires}. Mean activation {self.mean:.3f}, {self.mean / RHO:.1f} times rho; above "
-                f"0.5 for {self.active:.0%} of the images. Its weights are most like the average {like} (correlation "
-                f"{self.correlations[like]:.2f}) and least like the average {unlike} "
-                f"({self.correlations[unlike]:.2f}).")
+        return (
+            f"Node {self.number} {fires}. Mean activation {self.mean:.3f}, {self.mean / RHO:.1f} times rho; above "
+            f"0.5 for {self.active:.0%} of the images. Its weights are most like the average {like} (correlation "
+            f"{self.correlations[like]:.2f}) and least like the average {unlike} "
+            f"({self.correlations[unlike]:.2f})."
+        )
 
 
 @torch.no_grad()
@@ -330,14 +355,18 @@ def examine_nodes(model, images, hidden, labels):
     flat = images.flatten(1)
     averages = torch.stack([flat[labels == digit].mean(dim=0) for digit in range(10)]) - flat.mean(dim=0)
     weights = model.decoder[0].weight.detach().T
-    correlations = torch.corrcoef(torch.cat((weights, averages)))[: model.hDims, model.hDims:]
-    return [Node(number=node,
-                 mean=hidden[:, node].mean().item(),
-                 active=(hidden[:, node] > 0.5).float().mean().item(),
-                 digits=labels[top_images(hidden, node)].bincount(minlength=10).tolist(),
-                 weights=weights[node].view(28, 28),
-                 correlations=correlations[node].tolist())
-            for node in range(model.hDims)]
+    correlations = torch.corrcoef(torch.cat((weights, averages)))[: model.hDims, model.hDims :]
+    return [
+        Node(
+            number=node,
+            mean=hidden[:, node].mean().item(),
+            active=(hidden[:, node] > 0.5).float().mean().item(),
+            digits=labels[top_images(hidden, node)].bincount(minlength=10).tolist(),
+            weights=weights[node].view(28, 28),
+            correlations=correlations[node].tolist(),
+        )
+        for node in range(model.hDims)
+    ]
 
 
 def summarise(nodes, penalty, loss):
@@ -349,12 +378,14 @@ def summarise(nodes, penalty, loss):
     text = f"{len(own)} of {len(nodes)} nodes have a digit that makes up more than half of their top images"
     if own:
         text += f"; between them they cover {', '.join(map(str, favourites))}"
-    return (f"{text}. An image has on average {sum(node.active for node in nodes):.1f} nodes above 0.5. A node's weights "
-            "are what it adds to the picture when it fires: white where it puts ink, black where it takes ink away, grey "
-            "for 0; they are compared with the average image of each digit, less the average of all images.\n"
-            f"The mean activations lie between {min(means):.3f} and {max(means):.3f}, where rho is {RHO}; {near} of "
-            f"{len(nodes)} nodes are within half of it. The weighted penalty is {PENALTY_WEIGHT * penalty:.4f} of a loss "
-            f"of {loss:.4f}, that is {PENALTY_WEIGHT * penalty / loss:.2%}: no more can be gained by firing less.")
+    return (
+        f"{text}. An image has on average {sum(node.active for node in nodes):.1f} nodes above 0.5. A node's weights "
+        "are what it adds to the picture when it fires: white where it puts ink, black where it takes ink away, grey "
+        "for 0; they are compared with the average image of each digit, less the average of all images.\n"
+        f"The mean activations lie between {min(means):.3f} and {max(means):.3f}, where rho is {RHO}; {near} of "
+        f"{len(nodes)} nodes are within half of it. The weighted penalty is {PENALTY_WEIGHT * penalty:.4f} of a loss "
+        f"of {loss:.4f}, that is {PENALTY_WEIGHT * penalty / loss:.2%}: no more can be gained by firing less."
+    )
 
 
 def write_pdf(path, facts, losses, source, pages, nodes, summary):
@@ -379,13 +410,21 @@ def write_pdf(path, facts, losses, source, pages, nodes, summary):
             pdf.savefig(page)
         for start in range(0, len(nodes), 10):
             pdf.savefig(draw_nodes(nodes[start : start + 10], source, summary))
+    print(f"  {path}")
 
 
 def draw_nodes(nodes, source, summary):
     """An A4 page: `summary`, then for up to ten nodes their weights, the digits of their top images, a sentence."""
     figure = Figure(figsize=A4)
     figure.text(0.07, 0.965, f"What the nodes learned, from {source}", fontsize=14, va="top")
-    figure.text(0.07, 0.935, "\n".join(textwrap.fill(part, 112) for part in summary.split("\n")), fontsize=9, va="top", linespacing=1.4)
+    figure.text(
+        0.07,
+        0.935,
+        "\n".join(textwrap.fill(part, 112) for part in summary.split("\n")),
+        fontsize=9,
+        va="top",
+        linespacing=1.4,
+    )
     for row, node in enumerate(nodes):
         bottom = 0.74 - 0.078 * row
         weights = figure.add_axes((0.07, bottom, 0.09, 0.064))
@@ -426,7 +465,8 @@ def main(settings):
     optimizer = torch.optim.Adam(model.parameters(), lr=settings.lr, fused=True)
 
     save_samples(train_dataloader, folder / "mnist.png", source)
-    pages = save_views(model, images, samples, folder, "_untrained", f"before training ({source})")
+    hidden = activations(model, images)
+    pages = save_views(model, images, hidden, samples, folder, "_untrained", f"before training ({source})")
 
     losses = []
     for epoch in range(1, settings.epochs + 1):
@@ -438,12 +478,14 @@ def main(settings):
     print(f"Test Loss: {test_loss:.4f}")
 
     caption = f"after {settings.epochs} epoch{'s' if settings.epochs > 1 else ''} ({source})"
-    pages += save_views(model, images, samples, folder, "", caption)
-    with torch.no_grad():
-        hidden = model.encoder(images.flatten(1))
+    hidden = activations(model, images)
+    pages += save_views(model, images, hidden, samples, folder, "", caption)
     for node, grid in enumerate(top_grids(images, hidden, range(settings.hidden))):
-        show(grid, folder / f"top100_node{node}.png", title=f"Node {node}: the {TOP} images with the highest activation, "
-             f"{caption}")
+        show(
+            grid,
+            folder / f"top100_node{node}.png",
+            title=f"Node {node}: the {TOP} images with the highest activation, {caption}",
+        )
     figure = Figure(figsize=(7, 4.5), layout="constrained")
     axis = figure.subplots()
     plot_losses(axis, losses, source)
@@ -452,15 +494,20 @@ def main(settings):
 
     nodes = examine_nodes(model, images, hidden, labels)
     summary = summarise(nodes, model.batched_sparsity_penalty(hidden).item(), losses[-1])
-    facts = [("Data", f"{source}: {len(train.images):,} training and {len(test.images):,} test images"),
-             ("Preparation", f"(x / 255 - {MEAN}) / {STD}; batches of {settings.batch_size}, reshuffled every epoch"),
-             ("Model", f"784 - {settings.hidden} (sigmoid) - 784 (tanh), Xavier uniform weights, bias 0.01"),
-             ("Loss", f"mean squared error + {PENALTY_WEIGHT:g} x KL penalty with rho = {RHO}"),
-             ("Training", f"{settings.epochs} epochs of Adam, learning rate {settings.lr:g}, seed {settings.seed}"),
-             ("", ""),
-             ("Train loss, first epoch", f"{losses[0]:.4f}   (published: {PUBLISHED[1]:.4f})"),
-             (f"Train loss, epoch {len(losses)}", f"{losses[-1]:.4f}   (published, epoch 20: {PUBLISHED[20]:.4f})"),
-             ("Test loss", f"{test_loss:.4f}")]
+    facts = [
+        ("Data", f"{source}: {len(train.images):,} training and {len(test.images):,} test images"),
+        ("Preparation", f"(x / 255 - {MEAN}) / {STD}; batches of {settings.batch_size}, reshuffled every epoch"),
+        ("Model", f"784 - {settings.hidden} (sigmoid) - 784 (tanh), Xavier uniform weights, bias 0.01"),
+        ("Loss", f"mean squared error + {PENALTY_WEIGHT:g} x KL penalty with rho = {RHO}"),
+        ("Training", f"{settings.epochs} epochs of Adam, learning rate {settings.lr:g}, seed {settings.seed}"),
+        ("", ""),
+        ("Train loss, first epoch", f"{losses[0]:.4f}   (published, on MNIST: {PUBLISHED[1]:.4f})"),
+        (
+            f"Train loss, epoch {len(losses)}",
+            f"{losses[-1]:.4f}   (published, on MNIST, epoch 20: {PUBLISHED[20]:.4f})",
+        ),
+        ("Test loss", f"{test_loss:.4f}"),
+    ]
     write_pdf(folder / "codelet7.pdf", facts, losses, source, pages, nodes, summary)
 
 

@@ -24,6 +24,7 @@ import numpy as np
 MNIST = "MNIST"
 DRAWN = "drawn digits, not MNIST"
 A4 = (8.27, 11.69)  # inches
+SPINS = "10000"  # costs nothing measurable on a machine with nothing else to do
 
 
 class UserError(Exception):
@@ -45,18 +46,29 @@ def flag_parser(description, batch_size, lr):
     add("--batch-size", positive_int, batch_size, "images in a training step")
     add("--lr", positive_float, lr, "learning rate of Adam")
     add("--seed", seed, 0, "start of every random choice; the same seed gives the same numbers")
-    parser.add_argument("--data", metavar="DIR", help="folder of the four MNIST .gz files, downloaded into it where "
-                        "they are missing (default: data, and drawn digits where there is no network)")
+    parser.add_argument(
+        "--data",
+        metavar="DIR",
+        help="folder of the four MNIST .gz files, downloaded into it where "
+        "they are missing (default: data, and drawn digits where there is no network)",
+    )
     add("--figures", str, "figures", "folder that the pictures go to", metavar="DIR")
-    add("--device", str, "auto", "where to compute; auto takes a GPU if there is one", metavar=None,
-        choices=("auto", "cpu", "cuda", "mps"))
+    add(
+        "--device",
+        str,
+        "auto",
+        "where to compute; auto takes a GPU if there is one",
+        metavar=None,
+        choices=("auto", "cpu", "cuda", "mps"),
+    )
     return parser
 
 
 def add_flag(parser, name, type, default, help, metavar="N", **options):
     """Adds a flag whose help ends with its default."""
-    parser.add_argument(name, type=type, default=default, metavar=metavar, help=f"{help} (default: {default})",
-                        **options)
+    parser.add_argument(
+        name, type=type, default=default, metavar=metavar, help=f"{help} (default: {default})", **options
+    )
 
 
 def positive_int(text):
@@ -67,6 +79,11 @@ def positive_int(text):
 def positive_float(text):
     """`text` as a finite number above 0, for argparse."""
     return _number(text, float, sys.float_info.min, math.inf, "a number above 0")
+
+
+def finite_float(text):
+    """`text` as a finite number, for argparse."""
+    return _number(text, float, -sys.float_info.max, math.inf, "a number")
 
 
 def seed(text):
@@ -92,6 +109,9 @@ def start(parser):
     """
     sys.stdout.reconfigure(line_buffering=True)  # every line shows at once, also in a pipe
     sys.excepthook = functools.partial(_report, parser.prog)
+    # For the OpenMP library that PyTorch brings on Linux: its threads spin while they wait for each other, which
+    # made training many times slower where another program took one of two cores; after fewer spins they sleep.
+    os.environ.setdefault("GOMP_SPINCOUNT", SPINS)
     settings = parser.parse_args()
     print(f"{parser.prog}: loading PyTorch, which takes a few seconds ...")
     return settings
@@ -99,9 +119,13 @@ def start(parser):
 
 def _report(program, kind, error, traceback):
     if issubclass(kind, KeyboardInterrupt):
-        print(f"\n{program}: stopped by Ctrl-C", file=sys.stderr)
+        print(f"{program}: stopped by Ctrl-C {error}".rstrip(), file=sys.stderr)
     elif issubclass(kind, (UserError, OSError)):
         print(f"{program}: error: {error}", file=sys.stderr)
+    elif issubclass(kind, (MemoryError, RuntimeError)) and "memory" in str(error):
+        print(
+            f"{program}: error: out of memory, choose smaller settings ({str(error).splitlines()[0]})", file=sys.stderr
+        )
     else:
         sys.__excepthook__(kind, error, traceback)
 
@@ -164,7 +188,7 @@ def load_digits(train=True, data=None):
     # everyone: both of its settings point at what is known to be there and checked.
     mnist.datasets_url = published.mirrors[0]
     mnist.temporary_dir = lambda: str(folder)
-    images, labels = ((mnist.train_images, mnist.train_labels) if train else (mnist.test_images, mnist.test_labels))
+    images, labels = (mnist.train_images, mnist.train_labels) if train else (mnist.test_images, mnist.test_labels)
     return Digits(images(), labels().astype(np.int64), MNIST)
 
 
@@ -181,14 +205,19 @@ def _mnist_folder(data):
         if not path.exists():
             missing.append((name, md5))
         elif (found := calculate_md5(path)) != md5:
-            raise UserError(f"{path} is damaged or not MNIST's: its MD5 sum is {found}, MNIST's is {md5}; "
-                            "delete it to have it downloaded anew, or name another folder with --data")
+            raise UserError(
+                f"{path} is damaged or not MNIST's: its MD5 sum is {found}, MNIST's is {md5}; "
+                "delete it to have it downloaded anew, or name another folder with --data"
+            )
     if missing and (failure := _download(missing, folder, published.mirrors)):
         lacking = f"{folder} lacks {', '.join(name for name, _ in missing)}, and downloading failed ({failure})"
         if data:
             raise UserError(f"--data {lacking}; put the files there, or name a folder that holds them")
-        print(f"{lacking}.\nGoing on with drawn digits, whose losses and pictures are NOT MNIST's: for MNIST, put "
-              f"the files into {folder} or name a folder that holds them with --data.", file=sys.stderr)
+        print(
+            f"{lacking}.\nGoing on with drawn digits, whose losses and pictures are NOT MNIST's: for MNIST, put "
+            f"the files into {folder} or name a folder that holds them with --data.",
+            file=sys.stderr,
+        )
         return None
     return folder
 
@@ -199,7 +228,7 @@ def _download(files, folder, mirrors):
 
     failures = []
     for mirror in mirrors:
-        failure = _silence(mirror + files[0][0])
+        failure = _why_silent(mirror + files[0][0])
         if failure is None:
             timeout = socket.getdefaulttimeout()
             socket.setdefaulttimeout(20)  # a connection that dies on the way ends in an error, not in a wait
@@ -220,7 +249,7 @@ def _download(files, folder, mirrors):
     return "; ".join(failures)
 
 
-def _silence(url, seconds=4):
+def _why_silent(url, seconds=4):
     """Why `url` does not answer within `seconds`, or None where it does."""
     failure = [f"no answer within {seconds} s"]
 
@@ -254,8 +283,9 @@ def picture_folder(figures, script, source):
         folder.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=folder).close()
     except OSError as error:
-        raise UserError(f"--figures {figures}: {folder} cannot be written to ({error.strerror}); "
-                        "name a folder that can") from error
+        raise UserError(
+            f"--figures {figures}: {folder} cannot be written to ({error.strerror}); name a folder that can"
+        ) from error
     return folder
 
 
@@ -269,13 +299,13 @@ def replacing(path):
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)
-    print(f"  {path}")
 
 
 def save(figure, path):
     """Writes a matplotlib figure as PNG, and prints the path."""
     with replacing(Path(path)) as part:
         figure.savefig(part, format="png")
+    print(f"  {path}")
 
 
 def show(images, path=None, **layout):
@@ -321,19 +351,20 @@ def draw(figure, images, title="", titles=(), columns=None, zoom=None, size=None
     pixels_down, pixels_across = images[0].shape[-2:]
     zoom = zoom or max(3, 280 // max(pixels_down, columns * pixels_across))
     # All in inches, and in whole dots at 100 dots an inch: then every pixel is equally large.
-    head, label, gap = 0.6, 0.3 if titles else 0.1, 0.1
+    head, gap = 0.6, 0.1
+    labels = [0.3 if row * columns < len(titles) else gap for row in range(rows)]  # above each row
     across, down = pixels_across * zoom / figure.dpi, pixels_down * zoom / figure.dpi
     if size:
-        shrink = min(((size[0] - gap) / columns - gap) / across, ((size[1] - head - gap) / rows - label) / down)
+        shrink = min(((size[0] - gap) / columns - gap) / across, (size[1] - head - gap - sum(labels)) / (rows * down))
         across, down = across * shrink, down * shrink
     width = columns * (across + gap) + gap
-    total_width, total_height = size or (max(4, width), rows * (down + label) + head + gap)
+    total_width, total_height = size or (max(5, width), rows * down + sum(labels) + head + gap)
     figure.set_size_inches(total_width, total_height)
     figure.text(0.5, 1 - 0.3 / total_height, title, fontsize="large", ha="center", va="center", wrap=True)
     for place, (image, text) in enumerate(itertools.zip_longest(images, titles, fillvalue="")):
         row, column = divmod(place, columns)
         left = (total_width - width) / 2 + gap + column * (across + gap)
-        bottom = total_height - head - (row + 1) * (down + label)
+        bottom = total_height - head - (row + 1) * down - sum(labels[: row + 1])
         axis = figure.add_axes((left / total_width, bottom / total_height, across / total_width, down / total_height))
         axis.imshow(displayable(image), cmap="gray", vmin=0, vmax=1, interpolation="none")
         axis.set_title(text, fontsize="medium", pad=4)

@@ -6,6 +6,7 @@ Both train the same model on batches of 64, in turn and in one process, because 
 """
 
 import argparse
+import os
 import resource
 import statistics
 import sys
@@ -15,6 +16,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+import utils
+
+os.environ.setdefault("GOMP_SPINCOUNT", utils.SPINS)  # as utils.start does, before PyTorch is imported
+
 import torch
 from torch.utils.data import DataLoader
 from torchvision import transforms
@@ -22,7 +27,6 @@ from torchvision.datasets import MNIST
 from torchvision.datasets.utils import extract_archive
 
 import codelet7
-import utils
 
 BATCH_SIZE, LR = 64, 1e-4
 
@@ -88,7 +92,8 @@ def main():
         print(f"{name:11}: median {statistics.median(values):.2f} s an epoch")
     print(f"ratio: median {statistics.median(ratios):.1f}, from {min(ratios):.1f} to {max(ratios):.1f}")
     unit = 1e6 if sys.platform == "darwin" else 1e3  # bytes there, KiB elsewhere
-    print(f"peak memory of this process, both pipelines: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit:.0f} MB")
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
+    print(f"peak memory of this process, both pipelines: {peak:.0f} MB")
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
 import os
 import re
-import runpy
 import signal
 import subprocess
 import sys
@@ -19,8 +18,16 @@ from digits import draw_digits
 
 ROOT = Path(__file__).parents[1]
 NO_NETWORK = {**os.environ, "http_proxy": "http://127.0.0.1:9", "https_proxy": "http://127.0.0.1:9"}
-FILES = ["codelet7.pdf", "loss.png", "mnist.png", "reconstructions.png", "reconstructions_untrained.png", "top100.png",
-         *(f"top100_node{node}.png" for node in range(10)), "top100_untrained.png"]
+FILES = [
+    "codelet7.pdf",
+    "loss.png",
+    "mnist.png",
+    "reconstructions.png",
+    "reconstructions_untrained.png",
+    "top100.png",
+    *(f"top100_node{node}.png" for node in range(10)),
+    "top100_untrained.png",
+]
 
 
 @pytest.fixture
@@ -72,10 +79,16 @@ def test_penalty_gradients(model):
     assert torch.autograd.gradcheck(model.batched_sparsity_penalty, hidden)
 
 
-@pytest.mark.parametrize("hidden", [
-    torch.zeros(0, 10), torch.zeros(10), torch.full((4, 2), 1.01), torch.full((4, 2), -0.01),
-    torch.full((4, 2), float("nan")),
-])
+@pytest.mark.parametrize(
+    "hidden",
+    [
+        torch.zeros(0, 10),
+        torch.zeros(10),
+        torch.full((4, 2), 1.01),
+        torch.full((4, 2), -0.01),
+        torch.full((4, 2), float("nan")),
+    ],
+)
 def test_penalty_refuses(model, hidden):
     with pytest.raises(ValueError, match="expected"):
         model.batched_sparsity_penalty(hidden)
@@ -85,7 +98,12 @@ def test_penalty_refuses(model, hidden):
 
 
 def test_layers(model):
-    assert [type(layer).__name__ for layer in (*model.encoder, *model.decoder)] == ["Linear", "Sigmoid", "Linear", "Tanh"]
+    assert [type(layer).__name__ for layer in (*model.encoder, *model.decoder)] == [
+        "Linear",
+        "Sigmoid",
+        "Linear",
+        "Tanh",
+    ]
     assert model.encoder[0].weight.shape == (10, 784) and model.decoder[0].weight.shape == (784, 10)
 
 
@@ -213,8 +231,9 @@ def test_examined_nodes_are_measured(model, drawn):
 
 
 def run(*arguments, cwd):
-    return subprocess.run([sys.executable, ROOT / "codelet7.py", *arguments], cwd=cwd, env=NO_NETWORK,
-                          capture_output=True, text=True)
+    return subprocess.run(
+        [sys.executable, ROOT / "codelet7.py", *arguments], cwd=cwd, env=NO_NETWORK, capture_output=True, text=True
+    )
 
 
 def test_run_without_files_or_network(tmp_path):
@@ -231,8 +250,14 @@ def test_run_without_files_or_network(tmp_path):
 
 
 def test_ctrl_c_ends_in_one_line(tmp_path):
-    process = subprocess.Popen([sys.executable, ROOT / "codelet7.py", "--epochs", "1000"], cwd=tmp_path, env=NO_NETWORK,
-                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [sys.executable, ROOT / "codelet7.py", "--epochs", "1000"],
+        cwd=tmp_path,
+        env=NO_NETWORK,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
     for line in process.stdout:
         if line.startswith("Epoch: 2/"):
             break
@@ -265,10 +290,18 @@ def test_other_numbers_of_nodes(drawn, monkeypatch, tmp_path, nodes):
     assert pictures == {f"top100_node{node}.png" for node in range(nodes)}
 
 
-def test_help_answers_without_importing_pytorch(monkeypatch, capsys):
-    code = ("import runpy, sys\nsys.argv = ['codelet7.py', '--help']\ntry: runpy.run_path('codelet7.py', run_name='__main__')"
-            "\nexcept SystemExit: print('torch' in sys.modules)")
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+HELP = """
+import runpy, sys
+sys.argv = ["codelet7.py", "--help"]
+try:
+    runpy.run_path("codelet7.py", run_name="__main__")
+except SystemExit:
+    print("torch" in sys.modules)
+"""
+
+
+def test_help_answers_without_importing_pytorch():
+    done = subprocess.run([sys.executable, "-c", HELP], cwd=ROOT, capture_output=True, text=True)
     assert done.stdout.endswith("False\n")
     for flag in ("--epochs", "--batch-size", "--lr", "--hidden", "--seed", "--data", "--figures", "--device"):
         assert flag in done.stdout

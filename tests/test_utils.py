@@ -197,11 +197,23 @@ def test_silent_network_is_noticed_within_ten_seconds(small_mnist, monkeypatch, 
         assert time.monotonic() - start < 10
 
 
-@pytest.mark.parametrize("convert, text", [
-    (utils.positive_int, "0"), (utils.positive_int, "-3"), (utils.positive_int, "2.5"), (utils.positive_int, "ten"),
-    (utils.positive_float, "0"), (utils.positive_float, "-1e-4"), (utils.positive_float, "nan"),
-    (utils.positive_float, "inf"), (utils.positive_float, ""), (utils.seed, "-1"), (utils.seed, str(2**63)),
-])
+@pytest.mark.parametrize(
+    "convert, text",
+    [
+        (utils.positive_int, "0"),
+        (utils.positive_int, "-3"),
+        (utils.positive_int, "2.5"),
+        (utils.positive_int, "ten"),
+        (utils.positive_float, "0"),
+        (utils.positive_float, "-1e-4"),
+        (utils.positive_float, "nan"),
+        (utils.positive_float, "inf"),
+        (utils.positive_float, ""),
+        (utils.seed, "-1"),
+        (utils.finite_float, "nan"),
+        (utils.seed, str(2**63)),
+    ],
+)
 def test_bad_numbers_are_refused(convert, text):
     with pytest.raises(utils.argparse.ArgumentTypeError, match="is not a"):
         convert(text)
@@ -274,7 +286,7 @@ def test_show_without_a_display_says_so(capsys, monkeypatch):
 
 @pytest.mark.parametrize("script", sorted(path.name for path in ROOT.glob("*.py")))
 def test_import_touches_neither_disk_nor_network(script, tmp_path):
-    code = f"import sys; sys.path.insert(0, {str(ROOT)!r}); import socket; socket.socket.connect = None; import {script[:-3]}"
+    code = f"import sys, socket; sys.path.insert(0, {str(ROOT)!r}); socket.socket.connect = None; import {script[:-3]}"
     done = subprocess.run([sys.executable, "-B", "-c", code], cwd=tmp_path, capture_output=True, text=True)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     assert list(tmp_path.iterdir()) == []
