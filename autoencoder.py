@@ -503,7 +503,7 @@ def draw_scatter(axis, plane, size=4):
     for label in range(10):
         counts, c1, c2 = plane.count([label])
         row, column = np.unravel_index(np.where(taken, -1, counts).argmax(), counts.shape)
-        taken[max(0, row - 2) : row + 3, max(0, column - 3) : column + 4] = True
+        taken[max(0, row - 2) : row + 3, max(0, column - 2) : column + 3] = True
         axis.text(
             c1[row],
             c2[column],
@@ -560,7 +560,7 @@ def save_plane(model, plane, path, source):
         c1, c2 = (low + cells * (high - low) for low, high in plane.limits)
         title, extent = f"What the decoder makes of the plane ({source})", np.ravel(plane.limits)
     codes = np.stack(np.meshgrid(c1, c2[::-1]), axis=-1).reshape(-1, 2)  # the top row is the highest c2
-    mosaic = make_grid(decode(model, codes).unsqueeze(1), nrow=25, padding=0)[0]
+    mosaic = make_grid(decode(model, codes).unsqueeze(1), nrow=25, padding=0)[0].numpy()
     figure, axis = square_figure(title)
     axis.imshow(mosaic, cmap="gray", vmin=0, vmax=1, interpolation="none", extent=extent)
     if isinstance(model, VariationalAutoencoder):
@@ -599,8 +599,8 @@ def save_comparison(models, planes, path, source):
         draw_scatter(upper, plane, size=2)
         upper.set_title(f"{model.NAME}: codes of {len(plane.codes):,} training images")
         grid, words = random_grid(model, plane)
-        lower.imshow(grid[0], cmap="gray", vmin=0, vmax=1, interpolation="none")
-        lower.set_title(f"64 random codes, drawn {words}", fontsize="medium")
+        lower.imshow(grid[0].numpy(), cmap="gray", vmin=0, vmax=1, interpolation="none")
+        lower.set_title(f"64 random codes, drawn {words}".replace(": ", ":\n"))
         lower.axis("off")
     utils.save(figure, path)
 
@@ -615,7 +615,7 @@ def save_code(model, plane, code, path, source, chosen=""):
     (low1, high1), (low2, high2) = plane.limits
     grow = max(0, low1 - code[0], code[0] - high1, low2 - code[1], code[1] - high2)  # a code far out is shown too
     left.set(xlim=(low1 - grow, high1 + grow), ylim=(low2 - grow, high2 + grow))
-    right.imshow(decode(model, [code])[0], cmap="gray", vmin=0, vmax=1, interpolation="none")
+    right.imshow(decode(model, [code])[0].numpy(), cmap="gray", vmin=0, vmax=1, interpolation="none")
     right.set_title(f"{chosen}code ({code[0]:.2f}, {code[1]:.2f}), decoded")
     right.axis("off")
     utils.save(figure, path)
@@ -651,7 +651,7 @@ def wire_explorer(figure, model, plane, source):
 
     def on_move(event):
         if event.inaxes is left and background is not None:
-            picture.set_data(decode(model, [(event.xdata, event.ydata)])[0])
+            picture.set_data(decode(model, [(event.xdata, event.ydata)])[0].numpy())
             caption.set_text(f"({event.xdata:.2f}, {event.ydata:.2f})")
             canvas.restore_region(background)
             draw_moving()
@@ -697,9 +697,8 @@ def save_training(run, samples, test_loss, path, source):
     figure.suptitle(f"Training of the {run.model.NAME} ({source})")
     left, right = figure.subplots(1, 2)
     rows = [samples.cpu(), *run.tracked.values()]
-    left.imshow(
-        make_grid(torch.cat(rows).unsqueeze(1), nrow=len(samples))[0], cmap="gray", vmin=0, vmax=1, interpolation="none"
-    )
+    strip = make_grid(torch.cat(rows).unsqueeze(1), nrow=len(samples))[0].numpy()
+    left.imshow(strip, cmap="gray", vmin=0, vmax=1, interpolation="none")
     left.set(xticks=[], yticks=[15 + 30 * row for row in range(len(rows))])
     left.set_yticklabels(["original", *(f"step {step:,}" for step in run.tracked)])
     left.tick_params(length=0)

@@ -24,7 +24,7 @@ import numpy as np
 MNIST = "MNIST"
 DRAWN = "drawn digits, not MNIST"
 A4 = (8.27, 11.69)  # inches
-SPINS = "10000"  # costs nothing measurable on a machine with nothing else to do
+SPINS = "100000"  # more than a quiet machine ever needs, a small part of the default
 
 
 class UserError(Exception):

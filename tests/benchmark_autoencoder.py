@@ -1,6 +1,6 @@
 """Times a training step of autoencoder.py beside a notebook's loop and beside its matrix products alone.
 
-    python tests/benchmark_autoencoder.py [--data DIR] [--rounds 7]
+    python tests/benchmark_autoencoder.py [--data DIR] [--rounds 15]
 
 (a) is the loop of many a notebook: float64 images in NumPy, converted in each step, plain Adam, `.item()` in each
 step; (b) is the loop of autoencoder.py; (c) is nothing but the matrix products of a step, forward and backward,
@@ -101,8 +101,8 @@ def sampling(data):
 def main():
     parser = argparse.ArgumentParser(description="Time a step of autoencoder.py beside a notebook's and its products.")
     parser.add_argument("--data", metavar="DIR", help="folder of the four MNIST .gz files")
-    utils.add_flag(parser, "--rounds", utils.positive_int, 7, "rounds, each with every loop in turn")
-    utils.add_flag(parser, "--steps", utils.positive_int, 300, "steps of a loop in a round")
+    utils.add_flag(parser, "--rounds", utils.positive_int, 15, "rounds, each with every loop in turn")
+    utils.add_flag(parser, "--steps", utils.positive_int, 100, "steps of a loop in a round")
     settings = parser.parse_args()
     torch.manual_seed(0)
     torch.set_flush_denormal(True)
