@@ -416,9 +416,9 @@ def reconstruct(model, images):
 
 
 @torch.no_grad()
-def in_blocks(function, *tensors, size=10_000):
-    """`function` of the tensors, block by block along their first dimension to bound the memory; concatenated."""
-    return torch.cat([function(*blocks) for blocks in zip(*(tensor.split(size) for tensor in tensors))])
+def in_blocks(function, tensor, size=10_000):
+    """`function` of `tensor`, block by block along its first dimension to bound the memory; concatenated."""
+    return torch.cat([function(block) for block in tensor.split(size)])
 
 
 def encode(model, images):

@@ -20,9 +20,8 @@ from torch import distributions
 import autoencoder
 import utils
 from digits import draw_digits
+from tests.running import ROOT, interrupt_script, run_script
 
-ROOT = Path(__file__).parents[1]
-NO_NETWORK = {**os.environ, "http_proxy": "http://127.0.0.1:9", "https_proxy": "http://127.0.0.1:9"}
 KINDS = [autoencoder.Autoencoder, autoencoder.VariationalAutoencoder]
 PICTURES = ["four.png", "latent.png", "plane.png", "random.png", "reconstructions.png", "training.png"]
 DEVICE = torch.device("cpu")
@@ -504,12 +503,6 @@ def test_explorer_without_a_display():
 # --- The script
 
 
-def run_script(*arguments, cwd):
-    return subprocess.run(
-        [sys.executable, ROOT / "autoencoder.py", *arguments], cwd=cwd, env=NO_NETWORK, capture_output=True, text=True
-    )
-
-
 def test_a_batch_larger_than_the_set_is_refused(drawn, tmp_path):
     with pytest.raises(utils.UserError, match="--batch-size 3001: there are only 3,000"):
         autoencoder.main(settings("--batch-size", 3001, "--figures", tmp_path))
@@ -534,24 +527,12 @@ def test_main_on_few_drawn_digits(drawn, tmp_path, capsys):
 
 
 def test_script_interrupted_and_resumed(tmp_path):
-    process = subprocess.Popen(
-        [sys.executable, ROOT / "autoencoder.py", "--steps", "1500"],
-        cwd=tmp_path,
-        env=NO_NETWORK,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    for line in process.stdout:
-        if line.startswith("step 1,000/"):
-            break
-    process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=30)
+    status, errors = interrupt_script("autoencoder.py", "--steps", "1500", cwd=tmp_path, at="step 1,000/")
+    assert status != 0 and "Traceback" not in str(errors)
     assert re.fullmatch(
-        r"autoencoder.py: stopped by Ctrl-C at step [\d,]+; the same command with --resume goes on from there",
-        errors.splitlines()[-1],
+        r"autoencoder.py: stopped by Ctrl-C at step 1,\d{3}; the same command with --resume .*", errors[-1]
     )
-    done = run_script("--steps", "1500", "--resume", cwd=tmp_path)
+    done = run_script("autoencoder.py", "--steps", "1500", "--resume", cwd=tmp_path)
     assert done.returncode == 0 and "Going on from step" in done.stdout
     assert re.search(r"^step 1,500/1,500  MSE 0\.\d{4}  \d+ steps/s  0:00 left$", done.stdout, re.MULTILINE)
     folder = tmp_path / "figures" / "drawn" / "autoencoder"
@@ -559,7 +540,7 @@ def test_script_interrupted_and_resumed(tmp_path):
 
 
 def test_mistakes_end_in_one_line(tmp_path):
-    done = run_script("--resume", cwd=tmp_path)
+    done = run_script("autoencoder.py", "--resume", cwd=tmp_path)
     assert done.returncode == 1 and "Traceback" not in done.stderr
     assert done.stderr.splitlines()[-1].startswith("autoencoder.py: error: there is no checkpoint")
 

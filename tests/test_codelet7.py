@@ -2,10 +2,8 @@
 
 import os
 import re
-import signal
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,9 +13,8 @@ from torchvision.utils import make_grid
 import codelet7
 import utils
 from digits import draw_digits
+from tests.running import ROOT, interrupt_script, run_script
 
-ROOT = Path(__file__).parents[1]
-NO_NETWORK = {**os.environ, "http_proxy": "http://127.0.0.1:9", "https_proxy": "http://127.0.0.1:9"}
 FILES = [
     "codelet7.pdf",
     "loss.png",
@@ -230,14 +227,8 @@ def test_examined_nodes_are_measured(model, drawn):
 # --- The script
 
 
-def run(*arguments, cwd):
-    return subprocess.run(
-        [sys.executable, ROOT / "codelet7.py", *arguments], cwd=cwd, env=NO_NETWORK, capture_output=True, text=True
-    )
-
-
 def test_run_without_files_or_network(tmp_path):
-    done = run("--epochs", "2", cwd=tmp_path)
+    done = run_script("codelet7.py", "--epochs", "2", cwd=tmp_path)
     assert done.returncode == 0
     folder = tmp_path / "figures" / "drawn" / "codelet7"
     assert sorted(path.name for path in folder.iterdir()) == sorted(FILES)
@@ -250,26 +241,14 @@ def test_run_without_files_or_network(tmp_path):
 
 
 def test_ctrl_c_ends_in_one_line(tmp_path):
-    process = subprocess.Popen(
-        [sys.executable, ROOT / "codelet7.py", "--epochs", "1000"],
-        cwd=tmp_path,
-        env=NO_NETWORK,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    for line in process.stdout:
-        if line.startswith("Epoch: 2/"):
-            break
-    process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=30)
-    assert process.returncode != 0
-    assert errors.splitlines()[-1] == "codelet7.py: stopped by Ctrl-C" and "Traceback" not in errors
+    status, errors = interrupt_script("codelet7.py", "--epochs", "1000", cwd=tmp_path, at="Epoch: 2/")
+    assert status != 0
+    assert errors[-1] == "codelet7.py: stopped by Ctrl-C" and "Traceback" not in str(errors)
     assert not list(tmp_path.rglob("*.part"))
 
 
 def test_mistakes_end_in_one_line(tmp_path):
-    done = run("--data", "nowhere", cwd=tmp_path)
+    done = run_script("codelet7.py", "--data", "nowhere", cwd=tmp_path)
     assert done.returncode == 1 and len(done.stderr.splitlines()) == 1
     assert done.stderr.startswith("codelet7.py: error: --data nowhere lacks")
     assert list(tmp_path.iterdir()) == []
@@ -282,7 +261,7 @@ def test_a_loss_that_explodes_stops_the_run(drawn, monkeypatch, tmp_path):
         codelet7.main(settings)
 
 
-@pytest.mark.parametrize("nodes", [1, 23])
+@pytest.mark.parametrize("nodes", [1, 11])
 def test_other_numbers_of_nodes(drawn, monkeypatch, tmp_path, nodes):
     monkeypatch.setattr(utils, "load_digits", lambda *_: drawn)
     codelet7.main(codelet7.flags().parse_args(["--epochs", "1", "--hidden", str(nodes), "--figures", str(tmp_path)]))

@@ -17,8 +17,8 @@ import torch
 from torchvision.datasets import MNIST
 
 import utils
+from tests.running import ROOT
 
-ROOT = Path(__file__).parents[1]
 NAMES = [name for name, _ in MNIST.resources]
 CLOSED = "http://127.0.0.1:9/"  # nothing listens there
 
@@ -40,6 +40,7 @@ def small_mnist(monkeypatch, tmp_path):
         files[name] = idx(array.astype(np.uint8))
     monkeypatch.setattr(MNIST, "resources", [(name, hashlib.md5(file).hexdigest()) for name, file in files.items()])
     monkeypatch.setattr(MNIST, "mirrors", [CLOSED])
+    monkeypatch.setenv("no_proxy", "127.0.0.1")  # the servers of these tests are here
     monkeypatch.chdir(tmp_path)
     utils.load_digits.cache_clear()
     utils._mnist_folder.cache_clear()
