@@ -1,7 +1,7 @@
 """An autoencoder with a code of two numbers, so that the codes can be seen; and its variational sibling.
 
 python autoencoder.py                  trains, and leaves pictures in figures/autoencoder/
-python autoencoder.py --variational    the same with random codes that are digits, in figures/variational/
+python autoencoder.py --variational    the same, trained so that random codes give digits
 python autoencoder.py --help           lists the settings
 """
 
@@ -304,9 +304,13 @@ class Run:
             theirs = saved["settings"]
             for flag in self.settings if resume else ("--variational", "--data"):
                 if theirs[flag] != self.settings[flag]:
+                    advice = {
+                        "--variational": f"{'add' if theirs[flag] else 'leave out'} --variational",
+                        "--data": "use the --data that it was made with",
+                    }.get(flag, f"use the same {flag}")
                     raise UserError(
                         f"{path} was made with {flag} {theirs[flag]}, this run has {self.settings[flag]}; "
-                        f"use the same {flag}, or another checkpoint"
+                        f"{advice}, or another checkpoint"
                     )
             if resume and saved["step"] > len(self.history):
                 raise UserError(
@@ -325,7 +329,8 @@ class Run:
             if device.type in saved["random"] and device.type != "cpu":
                 torch.get_device_module(device).set_rng_state(saved["random"][device.type].cpu())
         except FileNotFoundError:
-            raise UserError(f"there is no checkpoint {path}; train first, or name one with --load") from None
+            command = "python autoencoder.py" + " --variational" * self.settings["--variational"]
+            raise UserError(f"there is no checkpoint {path}; {command}, with the same --data, trains one") from None
         except (
             RuntimeError,
             KeyError,
@@ -334,10 +339,11 @@ class Run:
             EOFError,
             pickle.UnpicklingError,
             zipfile.BadZipFile,
+            OSError,
         ) as error:
             raise UserError(
                 f"{path} is damaged, or not a checkpoint of this model ({type(error).__name__}); "
-                "delete it, or name another with --load"
+                "train anew, or use another checkpoint"
             ) from error
 
 
@@ -517,14 +523,6 @@ def draw_scatter(axis, plane, size=4):
     axis.set(xlim=plane.limits[0], ylim=plane.limits[1], xlabel="$c_1$", ylabel="$c_2$", aspect="equal")
 
 
-def add_legend(axis):
-    """One mark a label, beside the axes."""
-    marks = [
-        Line2D([], [], marker="o", linestyle="", color=colour, label=label) for label, colour in enumerate(COLOURS)
-    ]
-    axis.legend(handles=marks, title="label", loc="center left", bbox_to_anchor=(1, 0.5))
-
-
 def square_figure(title):
     """A figure with one square axes, always in the same place: two such pictures can be laid over each other."""
     figure = Figure(figsize=(8.4, 8), dpi=200)
@@ -581,24 +579,24 @@ def random_grid(model, plane):
     autoencoder, else evenly from the square that `latent.png` shows."""
     generator = np.random.default_rng(0)
     if isinstance(model, VariationalAutoencoder):
-        codes, words = generator.standard_normal((64, 2)), "from N(0, I): most are digits"
+        codes, words = generator.standard_normal((64, 2)), "from N(0, I): where training puts the codes"
     else:
         codes = generator.uniform(*np.transpose(plane.limits), (64, 2))
-        words = "evenly from the square of the scatter: hard to read, or the same few digits"
+        words = "evenly from the square of the scatter: expected to be hard to read"
     return make_grid(decode(model, codes).unsqueeze(1), nrow=8), words
 
 
-def save_comparison(models, planes, path, source):
-    """`unruly_or_tamed.png`: for each model the scatter of its codes above 64 random codes, decoded."""
+def save_comparison(runs, planes, path, source):
+    """`unruly_or_tamed.png`: for each run the scatter of its codes above 64 random codes, decoded."""
     figure = Figure(figsize=(11, 11.6), dpi=120, layout="constrained")
     figure.suptitle(
         f"Two numbers for a digit, without and with a rule for where they lie ({source})", fontsize="x-large"
     )
-    axes = figure.subplots(2, len(models))
-    for (upper, lower), model, plane in zip(axes.T, models, planes):
+    axes = figure.subplots(2, len(runs))
+    for (upper, lower), run, plane in zip(axes.T, runs, planes):
         draw_scatter(upper, plane, size=2)
-        upper.set_title(f"{model.NAME}: codes of {len(plane.codes):,} training images")
-        grid, words = random_grid(model, plane)
+        upper.set_title(f"Codes of the {run.model.NAME} ({run.step:,} steps)")
+        grid, words = random_grid(run.model, plane)
         lower.imshow(grid[0].numpy(), cmap="gray", vmin=0, vmax=1, interpolation="none")
         lower.set_title(f"64 random codes, drawn {words}".replace(": ", ":\n"))
         lower.axis("off")
@@ -754,13 +752,13 @@ def main(settings):
     if settings.batch_size > len(images):
         raise UserError(f"--batch-size {settings.batch_size}: there are only {len(images):,} training images")
     if settings.compare:
-        models = []
+        runs = []
         for kind in (Autoencoder, VariationalAutoencoder):
             run, folder = set_up(kind, settings, source, device)
             run.load(folder / "checkpoint.pt", resume=False)
-            models.append(run.model)
-        planes = [see_plane(model, settings, device) for model in models]
-        save_comparison(models, planes, folder.parent / "unruly_or_tamed.png", source)
+            runs.append(run)
+        planes = [see_plane(run.model, settings, device) for run in runs]
+        save_comparison(runs, planes, folder.parent / "unruly_or_tamed.png", source)
         return
 
     run, folder = set_up(VariationalAutoencoder if settings.variational else Autoencoder, settings, source, device)
@@ -771,14 +769,19 @@ def main(settings):
         if settings.resume:
             run.load(checkpoint, resume=True)
             print(f"Going on from step {run.step:,} of {checkpoint}")
+        elif checkpoint.exists():
+            previous = checkpoint.replace(folder / "previous.pt")
+            print(f"The earlier checkpoint is now {previous}; under its old name --resume goes on from it")
         train(run, settings, device, test_images[:8], checkpoint)
         print(f"  {checkpoint}")
     plane = see_plane(model, settings, device)
+    source = f"{source}, {run.step:,} steps"  # for the titles
     if settings.explore:
         return explore(model, plane, source)
     if settings.code:
         return save_code(model, plane, settings.code, folder / "code.png", source)
 
+    torch.manual_seed(settings.seed)  # the ELBO is estimated from samples: from the same ones with --load
     test_losses = mean_losses(model, test_images)
     save_training(run, test_images[:8], sum(test_losses), folder / "training.png", source)
     one_of_each = torch.stack([test_images[test_labels == label][0] for label in range(10)])

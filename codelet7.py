@@ -159,8 +159,8 @@ class ImageSet(Dataset):
 
 
 class RandomBatches(Sampler):
-    """What `BatchSampler(RandomSampler(...))` does, with index tensors on the device for its lists of numbers,
-    which would make a GPU wait for a copy in every step."""
+    """What `BatchSampler(RandomSampler(...))` does, but it gives index tensors on the device, not lists of numbers:
+    a list would be copied to the device in every step, and a GPU would wait for it."""
 
     def __init__(self, count, batch_size, device, generator):
         self.count, self.batch_size, self.device, self.generator = count, batch_size, device, generator
@@ -456,6 +456,8 @@ def main(settings):
     source = train.source
     folder = utils.picture_folder(settings.figures, "codelet7", source)
 
+    if settings.batch_size > len(train.images):
+        raise UserError(f"--batch-size {settings.batch_size}: there are only {len(train.images):,} training images")
     print(f"Data: {source}, {len(train.images):,} training and {len(test.images):,} test images; device: {device}")
     train_dataloader = make_dataloader(train, settings.batch_size, device, settings.seed)
     test_dataloader = make_dataloader(test, settings.batch_size, device, settings.seed)

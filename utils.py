@@ -24,7 +24,7 @@ import numpy as np
 MNIST = "MNIST"
 DRAWN = "drawn digits, not MNIST"
 A4 = (8.27, 11.69)  # inches
-SPINS = "100000"  # more than a quiet machine ever needs, a small part of the default
+SPINS = "100000"  # of a thread that waits for another, see `start`
 
 
 class UserError(Exception):
@@ -199,6 +199,8 @@ def _mnist_folder(data):
     from torchvision.datasets.utils import calculate_md5
 
     folder = Path(data or "data")
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"--data {folder} is not a folder; name the folder that holds MNIST's four files")
     missing = []
     for name, md5 in published.resources:
         path = folder / name
@@ -210,7 +212,8 @@ def _mnist_folder(data):
                 "delete it to have it downloaded anew, or name another folder with --data"
             )
     if missing and (failure := _download(missing, folder, published.mirrors)):
-        lacking = f"{folder} lacks {', '.join(name for name, _ in missing)}, and downloading failed ({failure})"
+        lacks = f"lacks {', '.join(name for name, _ in missing)}" if folder.exists() else "does not exist"
+        lacking = f"{folder} {lacks}, and downloading MNIST failed ({failure})"
         if data:
             raise UserError(f"--data {lacking}; put the files there, or name a folder that holds them")
         print(

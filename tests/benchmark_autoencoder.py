@@ -8,7 +8,6 @@ which is the least that any loop can take. They run in turn and in one process, 
 """
 
 import argparse
-import os
 import statistics
 import sys
 import time
@@ -18,7 +17,17 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import utils
 
-os.environ.setdefault("GOMP_SPINCOUNT", utils.SPINS)  # as utils.start does, before PyTorch is imported
+
+def flags():
+    parser = argparse.ArgumentParser(description="Time a step of autoencoder.py beside a notebook's and its products.")
+    parser.add_argument("--data", metavar="DIR", help="folder of the four MNIST .gz files")
+    utils.add_flag(parser, "--rounds", utils.positive_int, 15, "rounds, each with every loop in turn")
+    utils.add_flag(parser, "--steps", utils.positive_int, 100, "steps of a loop in a round")
+    return parser
+
+
+if __name__ == "__main__":
+    settings = utils.start(flags())
 
 import numpy as np
 import torch
@@ -98,12 +107,7 @@ def sampling(data):
     return loop
 
 
-def main():
-    parser = argparse.ArgumentParser(description="Time a step of autoencoder.py beside a notebook's and its products.")
-    parser.add_argument("--data", metavar="DIR", help="folder of the four MNIST .gz files")
-    utils.add_flag(parser, "--rounds", utils.positive_int, 15, "rounds, each with every loop in turn")
-    utils.add_flag(parser, "--steps", utils.positive_int, 100, "steps of a loop in a round")
-    settings = parser.parse_args()
+def main(settings):
     torch.manual_seed(0)
     torch.set_flush_denormal(True)
     loops = {
@@ -131,4 +135,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    main(settings)

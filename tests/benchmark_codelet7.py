@@ -6,7 +6,6 @@ Both train the same model on batches of 64, in turn and in one process, because 
 """
 
 import argparse
-import os
 import resource
 import statistics
 import sys
@@ -18,7 +17,16 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import utils
 
-os.environ.setdefault("GOMP_SPINCOUNT", utils.SPINS)  # as utils.start does, before PyTorch is imported
+
+def flags():
+    parser = argparse.ArgumentParser(description="Time codelet7.py's epoch beside the assignment's pipeline.")
+    parser.add_argument("--data", required=True, metavar="DIR", help="folder of the four MNIST .gz files")
+    utils.add_flag(parser, "--rounds", utils.positive_int, 3, "epochs of each")
+    return parser
+
+
+if __name__ == "__main__":
+    settings = utils.start(flags())
 
 import torch
 from torch.utils.data import DataLoader
@@ -67,11 +75,7 @@ def ours(data):
     return lambda: codelet7.train_epoch(model, train_dataloader, optimizer)
 
 
-def main():
-    parser = argparse.ArgumentParser(description="Time codelet7.py's epoch beside the assignment's pipeline.")
-    parser.add_argument("--data", required=True, metavar="DIR", help="folder of the four MNIST .gz files")
-    utils.add_flag(parser, "--rounds", utils.positive_int, 3, "epochs of each")
-    settings = parser.parse_args()
+def main(settings):
     threads = torch.get_num_threads()
     seconds = {"handed out": [], "codelet7.py": []}
     with tempfile.TemporaryDirectory() as folder:
@@ -97,4 +101,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    main(settings)

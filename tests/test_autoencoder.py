@@ -523,6 +523,8 @@ def test_main_on_few_drawn_digits(drawn, tmp_path, capsys):
         autoencoder.main(settings("--code", "-1.5", "100", *figures, *flag))
         assert (tmp_path / "drawn" / folder / "code.png").exists()
     autoencoder.main(settings("--compare", *figures))
+    autoencoder.main(settings("--steps", 20, *figures))
+    assert torch.load(tmp_path / "drawn" / "autoencoder" / "previous.pt", weights_only=True)["step"] == 60
     assert (tmp_path / "drawn" / "unruly_or_tamed.png").exists()
 
 

@@ -250,7 +250,7 @@ def test_ctrl_c_ends_in_one_line(tmp_path):
 def test_mistakes_end_in_one_line(tmp_path):
     done = run_script("codelet7.py", "--data", "nowhere", cwd=tmp_path)
     assert done.returncode == 1 and len(done.stderr.splitlines()) == 1
-    assert done.stderr.startswith("codelet7.py: error: --data nowhere lacks")
+    assert done.stderr.startswith("codelet7.py: error: --data nowhere does not exist, and downloading MNIST failed")
     assert list(tmp_path.iterdir()) == []
 
 

@@ -158,7 +158,7 @@ def test_only_what_is_missing_is_downloaded(folder, small_mnist, serve):
 
 def test_half_a_download_is_not_a_file(small_mnist, serve, tmp_path):
     serve({**small_mnist, NAMES[2]: small_mnist[NAMES[2]][:-100]})
-    with pytest.raises(utils.UserError, match="downloading failed"):
+    with pytest.raises(utils.UserError, match="downloading MNIST failed"):
         utils.load_digits(True, str(tmp_path / "files"))
     assert sorted(path.name for path in (tmp_path / "files").iterdir()) == sorted(NAMES[:2])
     serve(small_mnist)  # the next run goes on where this one failed
@@ -176,6 +176,11 @@ def test_named_folder_without_files_is_an_error(small_mnist, tmp_path):
         utils.load_digits(True, str(tmp_path / "nothing"))
     assert str(tmp_path / "nothing") in str(error.value) and "\n" not in str(error.value)
     assert not (tmp_path / "nothing").exists()
+
+
+def test_a_file_in_place_of_the_folder_is_an_error(folder):
+    with pytest.raises(utils.UserError, match="is not a folder"):
+        utils.load_digits(True, str(folder / NAMES[0]))
 
 
 def test_no_files_and_no_network_gives_drawn_digits(small_mnist, capsys):
