@@ -65,7 +65,7 @@ from torch import nn
 from torch.nn import functional as F
 from torchvision.utils import make_grid
 
-from utils import UserError, show
+from utils import GREY, UserError, show
 
 HIDDEN = (320, 128, 64)  # widths of the encoder's hidden layers; the decoder's are the same, reversed
 TRACKED = (0, 100, 1_000, 5_000, 20_000, 50_000)  # steps at which eight test digits are reconstructed
@@ -74,6 +74,7 @@ SMOOTHING = 500  # steps over which the loss is averaged for the curve and the p
 LOGVAR_LIMIT = 20  # keeps the variance between 2e-9 and 5e8: exp(logvar) can neither overflow nor vanish
 NEIGHBOURS = 10  # training codes that vote on a test code
 DRAWN_CODES = 10_000  # training images in the scatter
+CELLS = 60  # a side of the grid in which the scatter's codes are counted
 # Ten colours that a colour-blind reader can tell apart as far as ten can be (Petroff 2021, arXiv:2107.02270)
 COLOURS = matplotlib.style.library["petroff10"]["axes.prop_cycle"].by_key()["color"]
 
@@ -468,10 +469,10 @@ class Plane(NamedTuple):
         return cls(codes, labels, tuple((middle - half, middle + half) for middle in (low + high) / 2))
 
     def count(self, labels):
-        """How many codes with one of `labels` lie in each cell of a 60 x 60 grid and the eight cells around it,
-        `(60, 60)`, and the middles of the cells in c1 and in c2, `(60,)` each."""
+        """How many codes with one of `labels` lie in each cell of a grid and the eight cells around it,
+        `(CELLS, CELLS)`, and the middles of the cells in c1 and in c2, `(CELLS,)` each."""
         chosen = self.codes[np.isin(self.labels, labels)]
-        counts, *edges = np.histogram2d(*chosen.T, bins=60, range=self.limits)
+        counts, *edges = np.histogram2d(*chosen.T, bins=CELLS, range=self.limits)
         windows = np.lib.stride_tricks.sliding_window_view(np.pad(counts, 1), (3, 3))
         return windows.sum(axis=(2, 3)), *((edge[1:] + edge[:-1]) / 2 for edge in edges)
 
@@ -505,7 +506,7 @@ def draw_scatter(axis, plane, size=4):
     """The codes in the (c1, c2)-plane, coloured by label, each label's number at the centre of its densest spot."""
     order = np.random.default_rng(0).permutation(len(plane.codes))  # else the last label would cover the others
     axis.scatter(*plane.codes[order].T, c=np.array(COLOURS)[plane.labels[order]], s=size, alpha=0.6, linewidths=0)
-    taken = np.zeros((60, 60), bool)  # cells too close to a number that is already there
+    taken = np.zeros((CELLS, CELLS), bool)  # cells too close to a number that is already there
     for label in range(10):
         counts, c1, c2 = plane.count([label])
         row, column = np.unravel_index(np.where(taken, -1, counts).argmax(), counts.shape)
@@ -560,7 +561,7 @@ def save_plane(model, plane, path, source):
     codes = np.stack(np.meshgrid(c1, c2[::-1]), axis=-1).reshape(-1, 2)  # the top row is the highest c2
     mosaic = make_grid(decode(model, codes).unsqueeze(1), nrow=25, padding=0)[0].numpy()
     figure, axis = square_figure(title)
-    axis.imshow(mosaic, cmap="gray", vmin=0, vmax=1, interpolation="none", extent=extent)
+    axis.imshow(mosaic, **GREY, extent=extent)
     if isinstance(model, VariationalAutoencoder):
         ticks = range(0, 25, 4)
         labels = [f"{c1[tick]:.2f}" for tick in ticks]
@@ -597,7 +598,7 @@ def save_comparison(runs, planes, path, source):
         draw_scatter(upper, plane, size=2)
         upper.set_title(f"Codes of the {run.model.NAME} ({run.step:,} steps)")
         grid, words = random_grid(run.model, plane)
-        lower.imshow(grid[0].numpy(), cmap="gray", vmin=0, vmax=1, interpolation="none")
+        lower.imshow(grid[0].numpy(), **GREY)
         lower.set_title(f"64 random codes, drawn {words}".replace(": ", ":\n"))
         lower.axis("off")
     utils.save(figure, path)
@@ -613,7 +614,7 @@ def save_code(model, plane, code, path, source, chosen=""):
     (low1, high1), (low2, high2) = plane.limits
     grow = max(0, low1 - code[0], code[0] - high1, low2 - code[1], code[1] - high2)  # a code far out is shown too
     left.set(xlim=(low1 - grow, high1 + grow), ylim=(low2 - grow, high2 + grow))
-    right.imshow(decode(model, [code])[0].numpy(), cmap="gray", vmin=0, vmax=1, interpolation="none")
+    right.imshow(decode(model, [code])[0].numpy(), **GREY)
     right.set_title(f"{chosen}code ({code[0]:.2f}, {code[1]:.2f}), decoded")
     right.axis("off")
     utils.save(figure, path)
@@ -634,7 +635,7 @@ def wire_explorer(figure, model, plane, source):
     left.set_title(f"Codes ({source}): move the mouse over them, click to pin one")
     right.set_title(f"What the decoder of the {model.NAME} makes of the code")
     right.axis("off")
-    picture = right.imshow(np.zeros((28, 28)), cmap="gray", vmin=0, vmax=1, interpolation="none", animated=True)
+    picture = right.imshow(np.zeros((28, 28)), **GREY, animated=True)
     caption = right.text(0.5, 0.97, "", color="white", ha="center", va="top", transform=right.transAxes, animated=True)
     canvas, background = figure.canvas, None
 
@@ -696,7 +697,7 @@ def save_training(run, samples, test_loss, path, source):
     left, right = figure.subplots(1, 2)
     rows = [samples.cpu(), *run.tracked.values()]
     strip = make_grid(torch.cat(rows).unsqueeze(1), nrow=len(samples))[0].numpy()
-    left.imshow(strip, cmap="gray", vmin=0, vmax=1, interpolation="none")
+    left.imshow(strip, **GREY)
     left.set(xticks=[], yticks=[15 + 30 * row for row in range(len(rows))])
     left.set_yticklabels(["original", *(f"step {step:,}" for step in run.tracked)])
     left.tick_params(length=0)

@@ -24,6 +24,7 @@ import numpy as np
 MNIST = "MNIST"
 DRAWN = "drawn digits, not MNIST"
 A4 = (8.27, 11.69)  # inches
+GREY = {"cmap": "gray", "vmin": 0, "vmax": 1, "interpolation": "none"}  # how `imshow` draws every digit
 SPINS = "100000"  # of a thread that waits for another, see `start`
 
 
@@ -369,7 +370,7 @@ def draw(figure, images, title="", titles=(), columns=None, zoom=None, size=None
         left = (total_width - width) / 2 + gap + column * (across + gap)
         bottom = total_height - head - (row + 1) * down - sum(labels[: row + 1])
         axis = figure.add_axes((left / total_width, bottom / total_height, across / total_width, down / total_height))
-        axis.imshow(displayable(image), cmap="gray", vmin=0, vmax=1, interpolation="none")
+        axis.imshow(displayable(image), **GREY)
         axis.set_title(text, fontsize="medium", pad=4)
         axis.axis("off")
     return figure
