@@ -72,7 +72,7 @@ import checkpoint
 import latent
 from utils import GREY, UserError, check_shape, show
 
-HIDDEN = (320, 128, 64)  # widths of the encoder's hidden layers; the decoder's are the same, reversed
+HIDDEN = (192, 128, 128, 128)  # widths of the encoder's hidden layers; the decoder's are the same, reversed
 TRACKED = (0, 100, 1_000, 5_000, 20_000, 50_000)  # steps at which eight test digits are reconstructed
 CHECKPOINT_STEPS, CHECKPOINT_SECONDS = 5_000, 60  # between two checkpoints at the most
 SMOOTHING = 500  # steps over which the loss is averaged for the curve and the progress line
@@ -82,9 +82,27 @@ LOGVAR_LIMIT = 20  # keeps the variance between 2e-9 and 5e8: exp(logvar) can ne
 # --- Model and loss --------------------------------------------------------------------------
 
 
-def mlp(*widths):
-    """Linear layers of these widths with SiLU between them."""
-    layers = [layer for ends in itertools.pairwise(widths) for layer in (nn.Linear(*ends), nn.SiLU())]
+class Residual(nn.Module):
+    """x + SiLU(W x + b): a layer with a shortcut around it (He et al. 2016), of as many outputs as inputs.
+
+    Args:
+        normalise: whether W gets x normalised (Ba et al. 2016, Layer Normalization).
+    """
+
+    def __init__(self, width, normalise):
+        super().__init__()
+        norm = [nn.LayerNorm(width)] if normalise else []
+        self.layers = nn.Sequential(*norm, nn.Linear(width, width), nn.SiLU())
+
+    def forward(self, x):
+        return x + self.layers(x)
+
+
+def mlp(*widths, normalise=False):
+    """A multilayer perceptron of linear layers with SiLU between them, `Residual` where the width stays the same."""
+    layers = []
+    for before, after in itertools.pairwise(widths):
+        layers += [Residual(before, normalise)] if before == after else [nn.Linear(before, after), nn.SiLU()]
     return nn.Sequential(*layers[:-1])
 
 
@@ -106,7 +124,7 @@ class Decoder(nn.Module):
     def __init__(self, latent_dim):
         super().__init__()
         self.latent_dim = latent_dim
-        self.layers = mlp(latent_dim, *reversed(HIDDEN), 28 * 28)
+        self.layers = mlp(latent_dim, *reversed(HIDDEN), 28 * 28, normalise=True)
 
     def logits(self, codes):
         check_shape(codes, (self.latent_dim,))
