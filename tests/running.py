@@ -75,18 +75,15 @@ class Forked:
         context.set_forkserver_preload(
             ["torch", "torchvision.utils", "matplotlib.figure", "matplotlib.pyplot", "mnist", "digits", "latent"]
         )
-        self.errors = tempfile.TemporaryFile("w+")
-        if terminal:
-            reader, writer = pty.openpty()
-        else:
-            reader, writer = os.pipe()
-        self.output = open(reader, "rb", buffering=0)
+        self.output, writer = pty.openpty() if terminal else os.pipe()
+        self.errors, path = tempfile.mkstemp()
+        Path(path).unlink()
         pipe, end = context.Pipe()
         self.process = context.Process(
             target=_run, args=(end, ROOT / script, [str(argument) for argument in arguments], cwd, digits, before)
         )
         self.process.start()
-        for descriptor in (writer, self.errors.fileno()):
+        for descriptor in (writer, self.errors):
             multiprocessing.reduction.send_handle(pipe, descriptor, self.process.pid)
         os.close(writer)
         self.text = ""
@@ -95,7 +92,7 @@ class Forked:
         """Reads its output until that holds `text`; returns all of it so far."""
         while text not in self.text:
             try:
-                new = self.output.read(65536)
+                new = os.read(self.output, 65536)
             except OSError:  # of a terminal that nobody writes to any more
                 new = b""
             if not new:
@@ -111,14 +108,13 @@ class Forked:
         """Waits for its end; returns a `subprocess.CompletedProcess`."""
         killer = threading.Timer(PATIENCE, self.process.kill)
         killer.start()
-        if not self.output.closed:
-            self.until("all of it, which this will not be in")
-            self.output.close()
+        self.until("all of it, which this will not be in")
         self.process.join()
         killer.cancel()
-        self.errors.seek(0)
-        with self.errors:
-            return subprocess.CompletedProcess([], self.process.exitcode, self.text, self.errors.read())
+        errors = os.pread(self.errors, 1 << 20, 0).decode()
+        os.close(self.output)
+        os.close(self.errors)
+        return subprocess.CompletedProcess([], self.process.exitcode, self.text, errors)
 
 
 def _run(end, script, arguments, cwd, digits, before):
@@ -130,7 +126,7 @@ def _run(end, script, arguments, cwd, digits, before):
 
     for number in (1, 2):
         os.dup2(multiprocessing.reduction.recv_handle(end), number)
-    sys.stdout, sys.stderr = open(1, "w", closefd=False), open(2, "w", buffering=1, closefd=False)
+    sys.stdout, sys.stderr = os.fdopen(1, "w", closefd=False), os.fdopen(2, "w", 1, closefd=False)
     heed_signals()
     os.environ.update(ALONE)
     os.chdir(cwd)
