@@ -5,16 +5,21 @@ a process that is forked from one in which it has been imported, and in which al
 with real signals, pipes, terminals and disks.
 """
 
+import contextlib
 import multiprocessing
 import os
 import pty
 import runpy
+import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 import threading
 from pathlib import Path
+
+import numpy as np
+import pytest
 
 ROOT = Path(__file__).parents[1]
 # One thread, for several suites may run at a time.
@@ -53,6 +58,34 @@ def interrupt_script(script, *arguments, cwd, at):
     return process.returncode, errors.splitlines()
 
 
+@contextlib.contextmanager
+def small_disk(folder, size):
+    """Makes `folder` a disk of its own, with room for `size` bytes; skips the test where that is not allowed."""
+    folder.mkdir(exist_ok=True)
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={size}", "small_disk", str(folder)]
+    if not shutil.which("mount") or (done := subprocess.run(mount, capture_output=True, text=True)).returncode:
+        why = done.stderr.strip() if shutil.which("mount") else "no mount"
+        pytest.skip(f"a small disk cannot be mounted here ({why})")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+@contextlib.contextmanager
+def unprivileged():
+    """Gives a folder of a user who may not read everything: root does not stay root meanwhile."""
+    user = os.geteuid()
+    with tempfile.TemporaryDirectory() as folder:
+        if user == 0:
+            os.chown(folder, 65534, -1)
+            os.seteuid(65534)
+        try:
+            yield Path(folder)
+        finally:
+            os.seteuid(user)
+
+
 def heed_signals():
     """What a shell's `&` or `nohup` around the tests makes them ignore, their children would ignore too."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
@@ -65,16 +98,15 @@ class Forked:
 
     Args:
         script, arguments, cwd: as of `run_script`.
-        digits: .npz file of the 3,000 "images" and "labels" that it draws, of which 1,000 also serve as test set.
+        digits: .npz file of the 3,000 "images" and "labels" that it draws, of which 1,000 also serve as test set;
+            None where it draws none.
         terminal: whether its output is a terminal's, else a pipe's.
         before: picklable function that is called in the process before the script begins.
     """
 
-    def __init__(self, script, *arguments, cwd, digits, terminal=False, before=None):
+    def __init__(self, script, *arguments, cwd, digits=None, terminal=False, before=None):
         context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(
-            ["torch", "torchvision.utils", "matplotlib.figure", "matplotlib.pyplot", "mnist", "digits", "latent"]
-        )
+        context.set_forkserver_preload(["torch", "torchvision", "matplotlib.figure", "matplotlib.pyplot", "mnist"])
         self.output, writer = pty.openpty() if terminal else os.pipe()
         self.errors, path = tempfile.mkstemp()
         Path(path).unlink()
@@ -117,24 +149,27 @@ class Forked:
         return subprocess.CompletedProcess([], self.process.exitcode, self.text, errors)
 
 
-def _run(end, script, arguments, cwd, digits, before):
+def _run(end, script, arguments, cwd, drawn, before):
     """What a forked process does."""
-    import numpy as np
-
-    import digits as module
-    import latent
-
     for number in (1, 2):
         os.dup2(multiprocessing.reduction.recv_handle(end), number)
     sys.stdout, sys.stderr = os.fdopen(1, "w", closefd=False), os.fdopen(2, "w", 1, closefd=False)
     heed_signals()
     os.environ.update(ALONE)
     os.chdir(cwd)
-    drawn = np.load(digits)
-    few = {60_000: slice(None), 10_000: slice(1_000)}
-    module.draw_digits = lambda count, seed: (drawn["images"][few[count]], drawn["labels"][few[count]])
-    latent.PLOTTED = 2_000
-    sys.argv = [str(script), *arguments]
     if before:
         before()
+    sys.argv = [str(script), *arguments]
+    if drawn:
+        draw_few(drawn)
     runpy.run_path(str(script), run_name="__main__")
+
+
+def draw_few(path):
+    """Makes the scripts draw, and plot the codes of, the few digits in an .npz file."""
+    import digits
+    import latent
+
+    drawn, few = np.load(path), {60_000: slice(None), 10_000: slice(1_000)}
+    digits.draw_digits = lambda count, seed: (drawn["images"][few[count]], drawn["labels"][few[count]])
+    latent.PLOTTED = 2_000
