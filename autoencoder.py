@@ -24,19 +24,20 @@ def make_parser():
     )
     utils.add_flag(parser, "--steps", utils.positive_int, 50_000, "training steps")
     add = parser.add_argument
-    add("--variational", action="store_true", help="train the variational autoencoder instead")
     resume = "go on where a run with these settings was interrupted, or with FILE, a run of fewer --steps"
     add("--resume", nargs="?", const="", type=utils.path, metavar="FILE", help=resume)
-    add("--anew", action="store_true", help="begin anew, and give up an unfinished run")
     add("--load", type=utils.path, metavar="FILE", help="make the pictures from this checkpoint, without training")
     code = "only decode this code, with the last checkpoint or that of --load"
     add("--code", nargs=2, type=utils.finite_float, metavar=("C1", "C2"), help=code)
     digit = "only picture the code that should give this digit, as --code does (a training does so for a 4)"
     add("--digit", type=utils.digit, metavar="N", help=digit)
-    explore = "only open a window that decodes the code under the mouse, with a checkpoint as for --code"
-    add("--explore", action="store_true", help=explore)
-    compare = "only picture the codes of both models side by side, with the last checkpoint of each"
-    add("--compare", action="store_true", help=compare)
+    for flag, words in (
+        ("--variational", "the variational autoencoder instead"),
+        ("--anew", "begin anew, and give up an unfinished run"),
+        ("--compare", "only picture the codes of both models side by side, with the last checkpoint of each"),
+        ("--explore", "only open a window that decodes the code under the mouse, with a checkpoint as for --code"),
+    ):
+        add(flag, action="store_true", help=words)
     return parser
 
 
@@ -53,7 +54,6 @@ def check(settings):
 if __name__ == "__main__":  # before PyTorch is imported: --help and a mistyped flag answer at once
     settings = utils.start(make_parser(), check)
 
-import argparse
 import collections
 import contextlib
 import copy
@@ -66,19 +66,16 @@ import time
 import mnist
 import numpy as np
 import torch
-from matplotlib.figure import Figure
 from torch import nn
 from torch.nn import functional as F
-from torchvision.utils import make_grid
 
 import checkpoint
 import latent
-from utils import GREY, UserError, check_shape, show
+from utils import UserError, check_shape, show
 
 HIDDEN = (192, 128, 128, 128)  # widths of the encoder's hidden layers; the decoder's are the same, reversed
 TRACKED = (0, 100, 1_000, 5_000, 20_000, 50_000)  # steps at which eight test digits are reconstructed
 CHECKPOINT_STEPS, CHECKPOINT_SECONDS = 5_000, 60  # between two checkpoints at the most
-SMOOTHING = 500  # steps over which the loss is averaged for the curve and the progress line
 LOGVAR_LIMIT = 20  # keeps the variance between 2e-9 and 5e8: exp(logvar) can neither overflow nor vanish
 
 
@@ -86,11 +83,8 @@ LOGVAR_LIMIT = 20  # keeps the variance between 2e-9 and 5e8: exp(logvar) can ne
 
 
 class Residual(nn.Module):
-    """x + SiLU(W x + b): a layer with a shortcut around it (He et al. 2016), of as many outputs as inputs.
-
-    Args:
-        normalise: whether W gets x normalised (Ba et al. 2016, Layer Normalization).
-    """
+    """x + SiLU(W x + b): a layer with a shortcut around it (He et al. 2016); x `(N, width)`, where `normalise` says so
+    normalised for W (Ba et al. 2016, Layer Normalization)."""
 
     def __init__(self, width, normalise):
         super().__init__()
@@ -231,11 +225,7 @@ def kl_divergence(mu, logvar):
 
         (mu^2 + sigma^2 - log sigma^2 - 1) / 2
 
-    Args:
-        mu, logvar: of one shape; logvar = log sigma^2, at most 88 in float32.
-
-    Returns:
-        Tensor of that shape, 0 or more.
+    Tensors of one shape, also the result, which is 0 or more; logvar = log sigma^2 is at most 88 in float32.
     """
     return 0.5 * (mu.square() + logvar.exp() - logvar - 1)
 
@@ -301,8 +291,7 @@ def train(run, data, samples, folder, threads):
     Args:
         data: see `sample_train`.
         samples: eight test images `(8, 28, 28)`, reconstructed at the steps `TRACKED` and at the last.
-        folder: `Path` of the run's folder.
-        threads: `utils.Threads`.
+        folder, threads: `Path` of the run's folder, `utils.Threads`.
 
     Raises:
         UserError: the loss or the weights became infinite or NaN.
@@ -327,7 +316,7 @@ def train(run, data, samples, folder, threads):
                 run.try_to_save(unfinished)
         if run.step > first:
             with contextlib.suppress(OSError):
-                progress.end_line()
+                print(end=progress.below)
             progress.loss()
             run.save(folder / checkpoint.FINISHED if run.step == run.steps else unfinished)
         if run.step == run.steps:
@@ -342,14 +331,14 @@ class Progress:
 
     def __init__(self, run):
         self.run, self.terminal = run, sys.stdout.isatty()
+        self.below = "\n" if self.terminal else ""  # leads below the line, where something else is printed
         self.marks = collections.deque([(time.monotonic(), run.step)], maxlen=6 if self.terminal else 2)
 
     def show(self, warning=None):
         """Prints the line twice a second on a terminal, else every 1,000 steps and at the end; and `warning`."""
         run, now = self.run, time.monotonic()
         if warning:
-            self.end_line()
-            print(warning)
+            print(self.below + warning)
         if run.step < run.steps and (now - self.marks[-1][0] < 0.5 if self.terminal else run.step % 1_000):
             return
         loss, (then, step) = self.loss(), self.marks[0]
@@ -362,18 +351,11 @@ class Progress:
     def loss(self):
         """The loss of the last 500 steps; raises UserError where it is infinite or NaN."""
         run = self.run
-        loss = run.history[max(0, run.step - SMOOTHING) : run.step].sum(dim=1).mean().item()
+        loss = run.history[max(0, run.step - latent.SMOOTHING) : run.step].sum(dim=1).mean().item()
         if not math.isfinite(loss):
-            self.end_line()
-            raise UserError(
-                f"the loss became {loss} by step {run.step:,}; try a smaller --lr than {run.settings['lr']:g}"
-            )
+            print(end=self.below)
+            raise UserError(f"the loss became {loss} by step {run.step:,}; try a smaller --lr")
         return loss
-
-    def end_line(self):
-        """Goes below the line, where something else is to be printed."""
-        if self.terminal:
-            print()
 
 
 # --- Pictures --------------------------------------------------------------------------------
@@ -390,30 +372,6 @@ def plot(model, samples, path=None, title=""):
     show(pairs, path, title=title, titles=("original", "reconstruction"), columns=2)
 
 
-def save_training(run, samples, test_loss, path, source):
-    """`training.png`: eight test images as the model reconstructed them on the way, and the loss by step."""
-    figure = Figure(figsize=(13, 5.6), dpi=120, layout="constrained")
-    figure.suptitle(f"Training of the {run.model.NAME} ({source})")
-    left, right = figure.subplots(1, 2)
-    rows = [samples.cpu(), *run.tracked.values()]
-    strip = make_grid(torch.cat(rows).unsqueeze(1), nrow=len(samples))[0].numpy()
-    left.imshow(strip, **GREY)
-    left.set(xticks=[], yticks=[15 + 30 * row for row in range(len(rows))])
-    left.set_yticklabels(["original", *(f"step {step:,}" for step in run.tracked)])
-    left.tick_params(length=0)
-    left.set_title("Test images, reconstructed on the way")
-
-    losses = run.history[: run.step].sum(dim=1).cpu().numpy()
-    width = min(SMOOTHING, len(losses))
-    smooth = np.convolve(losses, np.full(width, 1 / width), mode="valid")
-    right.semilogy(np.arange(width, len(losses) + 1), smooth, label=f"training, mean of the last {width} steps")
-    right.axhline(test_loss, color="tab:red", linestyle="--", label=f"test set, after training: {test_loss:.4g}")
-    right.set(xlabel="step", ylabel=run.model.LOSS)
-    right.grid(alpha=0.3, which="both")
-    right.legend()
-    utils.save(figure, path)
-
-
 # --- The run ---------------------------------------------------------------------------------
 
 
@@ -426,11 +384,11 @@ def main(settings):
         if settings.compare:
             compare(settings)
         elif settings.explore:
-            latent.explore(see_plane(*trained_run(kind, settings)))
+            latent.explore(see_plane(trained_run(kind, settings), settings))
         elif settings.code or settings.digit is not None:
-            decode_only(*trained_run(kind, settings))
+            decode_only(trained_run(kind, settings), settings)
         elif settings.load:
-            picture(*trained_run(kind, settings))
+            picture(trained_run(kind, settings), settings)
         else:
             picture(train_run(kind, settings, threads), settings)
 
@@ -438,21 +396,16 @@ def main(settings):
 def new_run(kind, settings):
     """A run of the model class `kind`, not yet begun."""
     source = utils.load_digits(True, settings.data, read_with_mnist).source
+    usual = {name: make_parser().get_default(name) for name in RUN}
     torch.manual_seed(settings.seed)
-    return checkpoint.Run(kind().to(utils.pick_device(settings.device)), settings, source)
-
-
-def run_folder(run, settings):
-    """The folder of a run, named after its settings."""
-    name = utils.run_name(run.model.FOLDER, utils.changed_flags(make_parser(), settings, RUN))
-    return utils.picture_folder(settings.figures, name, run.source)
+    return checkpoint.Run(kind().to(utils.pick_device(settings.device)), settings, source, usual)
 
 
 def trained_run(kind, settings):
-    """The run that was trained with these settings, or that of `--load`; and these settings with its own in them."""
+    """The run that was trained with these settings, or that of `--load`."""
     run = new_run(kind, settings)
-    run.load(settings.load or checkpoint.latest(run_folder(run, settings)), resume=False)
-    return run, argparse.Namespace(**{**vars(settings), **run.settings, "steps": run.step})
+    run.load(settings.load or checkpoint.latest(run.folder(settings.figures)), resume=False)
+    return run
 
 
 def train_run(kind, settings, threads):
@@ -460,7 +413,7 @@ def train_run(kind, settings, threads):
     run = new_run(kind, settings)
     images, test_images = (load_tensors(train, settings.data, run.device)[0] for train in (True, False))
     utils.check_batch_size(settings.batch_size, len(images))
-    folder = run_folder(run, settings)
+    folder = run.folder(settings.figures)
     run.begin(folder, settings.resume, settings.anew)
     model = copy.deepcopy(run.model)
     optimizer = torch.optim.Adam(model.parameters(), fused=True)
@@ -475,8 +428,7 @@ def train_run(kind, settings, threads):
 def see_plane(run, settings):
     """The `latent.Plane` of 10,000 training images, always the same ones."""
     images, labels = sample_train(latent.PLOTTED, True, settings.data, run.device, np.random.default_rng(0))
-    other = utils.in_words(utils.changed_flags(make_parser(), settings, RUN[1:]))
-    return latent.Plane.of(run.averaged, images, labels, f"{run.source}, {run.step:,} steps{other}")
+    return latent.Plane.of(run.averaged, images, labels, run.title())
 
 
 def sets(run, settings):
@@ -486,7 +438,7 @@ def sets(run, settings):
 
 def decode_only(run, settings):
     """`--code` or `--digit`."""
-    plane, folder = see_plane(run, settings), run_folder(run, settings)
+    plane, folder = see_plane(run, settings), run.folder(settings.figures)
     if settings.code:
         latent.save_code(plane, settings.code, folder / "code.png")
     else:
@@ -498,27 +450,27 @@ def decode_only(run, settings):
 def compare(settings):
     """`--compare`: the codes of both models side by side, and what random codes give."""
     runs = [trained_run(kind, settings) for kind in (Autoencoder, VariationalAutoencoder)]
-    planes = [see_plane(*run) for run in runs]
-    drawn = [latent.random_digits(plane, *sets(*runs[0])[:3])[0] for plane in planes]
+    planes = [see_plane(run, settings) for run in runs]
+    drawn = [latent.random_digits(plane, *sets(runs[0], settings)[:3])[0] for plane in planes]
     for plane, digits in zip(planes, drawn, strict=True):
         print(f"{plane.model.NAME}: {digits.sentence()}")
-    name = utils.run_name("unruly_or_tamed", utils.changed_flags(make_parser(), settings, RUN))
-    latent.save_comparison(planes, drawn, run_folder(*runs[0]).parent / f"{name}.png")
+    name = utils.run_name("unruly_or_tamed", runs[0].unusual())
+    latent.save_comparison(planes, drawn, runs[0].folder(settings.figures).parent / f"{name}.png")
 
 
 def picture(run, settings):
     """Saves the pictures of a run and prints its measurements."""
-    folder, plane = run_folder(run, settings), see_plane(run, settings)
+    folder, plane = run.folder(settings.figures), see_plane(run, settings)
     images, labels, test_images, test_labels = sets(run, settings)
-    torch.manual_seed(settings.seed)  # the ELBO is estimated from samples: from the same ones with --load
+    torch.manual_seed(run.settings["seed"])  # the ELBO is estimated from samples: from the same ones with --load
     measured = latent.measure(run.averaged, images, labels, test_images, test_labels)
     loss = sum(measured.parts.values())
-    save_training(run, test_images[:8], loss, folder / "training.png", plane.source)
+    latent.save_training(run, test_images[:8], loss, folder / "training.png")
     one_of_each = torch.stack([test_images[test_labels == label][0] for label in range(10)])
     plot(run.averaged, one_of_each, folder / "reconstructions.png", f"Test images, reconstructed ({plane.source})")
     sentences = latent.save_pictures(plane, images, labels, test_images, folder)
     print(f"After {run.step:,} steps:", *measured.lines(), *sentences, sep="\n  ")
-    if warning := utils.nothing_learned(loss, measured.baseline, settings.lr):
+    if warning := utils.nothing_learned(loss, measured.baseline, run.settings["lr"]):
         print(warning)
 
 

@@ -135,19 +135,35 @@ class Run:
         model: an `Autoencoder`, on its device.
         settings: those of the command line.
         source: where the images come from, `utils.MNIST` or `utils.DRAWN`.
+        usual: the settings' usual values, a dict of steps, batch_size, lr and seed; others are named in titles.
     """
 
-    def __init__(self, model, settings, source):
+    def __init__(self, model, settings, source, usual=None):
         self.model, self.source = model, source
         self.settings = {name: getattr(settings, name) for name in ("batch_size", "lr", "seed")}
         self.optimizer = torch.optim.Adam(model.parameters(), lr=settings.lr, fused=True)
         self.generator = np.random.default_rng(settings.seed)  # draws the batches
         self.ema = AveragedModel(model, multi_avg_fn=average_weights)
         self.averaged = self.ema.module
+        self.usual = usual or {}
         self.step, self.steps = 0, settings.steps
         self.device = next(model.parameters()).device
         self.history = torch.zeros(settings.steps, len(model.PARTS), device=self.device)
         self.tracked = {}
+
+    def unusual(self):
+        """Those of the run's settings that are not `usual`, as a dict."""
+        settings = {"steps": self.steps, **self.settings}
+        return {name: settings[name] for name, value in self.usual.items() if settings[name] != value}
+
+    def folder(self, figures):
+        """The `Path` of the run's folder in the folder `figures`, named after its settings."""
+        return utils.picture_folder(figures, utils.run_name(self.model.FOLDER, self.unusual()), self.source)
+
+    def title(self):
+        """Where the images come from, how long was trained, and what is unusual, in words."""
+        unusual = {name: value for name, value in self.unusual().items() if name != "steps"}
+        return f"{self.source}, {self.step:,} steps{utils.in_words(unusual)}"
 
     def count_step(self, losses):
         """Notes that a step is done, with these parts of its loss, `(parts,)`; averages the weights now and then."""
@@ -203,7 +219,7 @@ class Run:
             raise UserError(f"{path} is of a model with other layers; train anew, or use another checkpoint") from error
         self.step, self.tracked = saved["step"], saved["tracked"]
         if not resume:
-            self.settings, self.history = saved["settings"], saved["history"]
+            self.settings, self.steps, self.history = saved["settings"], self.step, saved["history"]
             return
         self.ema.n_averaged.fill_(saved["averaged"])
         self.history[: self.step] = saved["history"]

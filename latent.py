@@ -26,6 +26,7 @@ BLOCK = 10_000  # images that pass through a model at a time, which bounds the m
 NEIGHBOURS = 10  # training codes that vote on a test code
 RANDOM = 2_000  # random codes that are decoded, and test images that they are compared with
 CLEAR = 0.6  # share of a label around a place from which it has a clear majority there
+SMOOTHING = 500  # steps over which the loss is averaged for the curve
 CELLS = 60  # a side of the grid in which codes are counted
 MOSAIC = 25  # images on a side of the mosaic
 # Ten colours that a colour-blind reader can tell apart as far as ten can be (Petroff 2021, arXiv:2107.02270)
@@ -112,10 +113,11 @@ class Measured(NamedTuple):
 
     def lines(self):
         """The measurements in words."""
-        parts = " + ".join(f"{part:#.4g} {name}" for name, part in self.parts.items())
+        parts = " = " + " + ".join(f"{part:#.4g} {name}" for name, part in self.parts.items())
+        parts = parts if len(self.parts) > 1 else ""
         std1, std2, farthest = self.spread
         return [
-            f"{self.loss}: {parts} = {sum(self.parts.values()):#.4g} (test set); the mean image: {self.baseline:#.4g}",
+            f"{self.loss}, test set: {sum(self.parts.values()):#.4g}{parts}; the mean image's: {self.baseline:#.4g}",
             "mean squared error: {:.4f} training, {:.4f} test".format(*self.errors),
             f"test images that their {NEIGHBOURS} nearest training codes label rightly: {self.neighbours:.1%}",
             f"standard deviation of the codes: {std1:.2f} in c1, {std2:.2f} in c2; the farthest is {farthest:.1f} out",
@@ -251,6 +253,30 @@ class Plane(NamedTuple):
 
 
 # --- Pictures --------------------------------------------------------------------------------
+
+
+def save_training(run, samples, test_loss, path):
+    """`training.png`: eight test images as the model reconstructed them on the way, and the loss by step."""
+    figure = Figure(figsize=(13, 5.6), dpi=120, layout="constrained")
+    figure.suptitle(f"Training of the {run.model.NAME} ({run.title()})")
+    left, right = figure.subplots(1, 2)
+    rows = [samples.cpu(), *run.tracked.values()]
+    strip = make_grid(torch.cat(rows).unsqueeze(1), nrow=len(samples))[0].numpy()
+    left.imshow(strip, **GREY)
+    left.set(xticks=[], yticks=[15 + 30 * row for row in range(len(rows))])
+    left.set_yticklabels(["original", *(f"step {step:,}" for step in run.tracked)])
+    left.tick_params(length=0)
+    left.set_title("Test images, reconstructed on the way")
+
+    losses = run.history[: run.step].sum(dim=1).cpu().numpy()
+    width = min(SMOOTHING, len(losses))
+    smooth = np.convolve(losses, np.full(width, 1 / width), mode="valid")
+    right.semilogy(np.arange(width, len(losses) + 1), smooth, label=f"training, mean of the last {width} steps")
+    right.axhline(test_loss, color="tab:red", linestyle="--", label=f"test set, after training: {test_loss:.4g}")
+    right.set(xlabel="step", ylabel=run.model.LOSS)
+    right.grid(alpha=0.3, which="both")
+    right.legend()
+    utils.save(figure, path)
 
 
 def draw_scatter(axis, plane, size=4, star=None):
