@@ -26,8 +26,8 @@ def make_parser():
     add = parser.add_argument
     add("--variational", action="store_true", help="train the variational autoencoder instead")
     resume = "go on where a run with these settings was interrupted, or with FILE, a run of fewer --steps"
-    add("--resume", nargs="?", const="", type=utils.path, metavar="FILE", help=resume)
-    add("--anew", action="store_true", help="begin anew, and give up an unfinished run")
+    add("--resume", nargs="?", const=True, type=utils.path, metavar="FILE", help=resume)
+    add("--anew", action="store_true", help="begin anew, or with --resume FILE, and give up an unfinished run")
     add("--load", type=utils.path, metavar="FILE", help="make the pictures from this checkpoint, without training")
     code = "only decode this code, with the last checkpoint or that of --load"
     add("--code", nargs=2, type=utils.finite_float, metavar=("C1", "C2"), help=code)
@@ -44,7 +44,10 @@ def check(settings):
     """Raises UserError where flags contradict each other."""
     modes = ("--resume", "--anew", "--load", "--code", "--digit", "--explore", "--compare")
     given = [flag for flag in modes if getattr(settings, flag[2:]) not in (None, False)]
-    if len(given) > 1 and given not in (["--load", "--code"], ["--load", "--digit"], ["--load", "--explore"]):
+    together = [["--load", "--code"], ["--load", "--digit"], ["--load", "--explore"]]
+    if settings.resume is not True:  # but a FILE
+        together.append(["--resume", "--anew"])
+    if len(given) > 1 and given not in together:
         raise utils.UserError(f"{' and '.join(given)} do not go together; leave one of them out")
     if settings.load and (changed := utils.changed_flags(make_parser(), settings, RUN)):
         raise utils.UserError(f"--load takes a run as it was trained; leave out{utils.in_words(changed)[1:]}")
