@@ -63,6 +63,7 @@ import copy
 import functools
 import itertools
 import math
+import shutil
 import sys
 import time
 
@@ -360,7 +361,10 @@ class Progress:
         speed = (run.step - step) / max(now - then, 1e-9)  # since a few marks ago: it soon follows a change
         minutes, seconds = divmod(round((run.steps - run.step) / speed), 60)
         line = f"step {run.step:,}/{run.steps:,}, loss {loss:#.4g}, {speed:.0f}/s, {minutes}:{seconds:02} left"
-        print(f"\r{line:49}" if self.terminal else line, end="" if self.terminal else "\n", flush=True)
+        if self.terminal:  # a line that it would break could not be overwritten
+            print(f"\r{line:60}"[: shutil.get_terminal_size().columns], end="", flush=True)
+        else:
+            print(line, flush=True)
 
     def loss(self):
         """The loss of the last 500 steps; raises UserError where it is infinite or NaN."""
@@ -435,7 +439,12 @@ def main(settings):
         elif settings.load:
             picture(*trained_run(kind, settings))
         else:
-            picture(train_run(kind, settings, threads), settings)
+            run = train_run(kind, settings, threads)
+            try:
+                picture(run, settings)
+            except (OSError, KeyboardInterrupt) as error:
+                line = utils.explain(error).removeprefix("error: ")
+                raise type(error)(f"{line}; the training is kept, and the same command with --resume draws") from error
 
 
 def new_run(kind, settings):
