@@ -25,7 +25,7 @@ def make_parser():
     utils.add_flag(parser, "--steps", utils.positive_int, 50_000, "training steps")
     add = parser.add_argument
     resume = "go on where a run with these settings was interrupted, or with FILE, a run of fewer --steps"
-    add("--resume", nargs="?", const="", type=utils.path, metavar="FILE", help=resume)
+    add("--resume", nargs="?", const=True, type=utils.path, metavar="FILE", help=resume)
     add("--load", type=utils.path, metavar="FILE", help="make the pictures from this checkpoint, without training")
     code = "only decode this code, with the last checkpoint or that of --load"
     add("--code", nargs=2, type=utils.finite_float, metavar=("C1", "C2"), help=code)
@@ -33,7 +33,7 @@ def make_parser():
     add("--digit", type=utils.digit, metavar="N", help=digit)
     for flag, words in (
         ("--variational", "the variational autoencoder instead"),
-        ("--anew", "begin anew, and give up an unfinished run"),
+        ("--anew", "begin anew, or with --resume FILE, and give up an unfinished run"),
         ("--compare", "only picture the codes of both models side by side, with the last checkpoint of each"),
         ("--explore", "only open a window that decodes the code under the mouse, with a checkpoint as for --code"),
     ):
@@ -45,7 +45,10 @@ def check(settings):
     """Raises UserError where flags contradict each other."""
     modes = ("--resume", "--anew", "--load", "--code", "--digit", "--explore", "--compare")
     given = [flag for flag in modes if getattr(settings, flag[2:]) not in (None, False)]
-    if len(given) > 1 and given not in (["--load", "--code"], ["--load", "--digit"], ["--load", "--explore"]):
+    together = [["--load", "--code"], ["--load", "--digit"], ["--load", "--explore"]]
+    if settings.resume is not True:  # but a FILE
+        together.append(["--resume", "--anew"])
+    if len(given) > 1 and given not in together:
         raise utils.UserError(f"{' and '.join(given)} do not go together; leave one of them out")
     if settings.load and (changed := utils.changed_flags(make_parser(), settings, RUN)):
         raise utils.UserError(f"--load takes a run as it was trained; leave out{utils.in_words(changed)[1:]}")
@@ -60,6 +63,7 @@ import copy
 import functools
 import itertools
 import math
+import shutil
 import sys
 import time
 
@@ -346,7 +350,9 @@ class Progress:
         speed = (run.step - step) / max(now - then, 1e-9)  # since a few marks ago: it soon follows a change
         minutes, seconds = divmod(round((run.steps - run.step) / speed), 60)
         line = f"step {run.step:,}/{run.steps:,}, loss {loss:#.4g}, {speed:.0f}/s, {minutes}:{seconds:02} left"
-        print(f"\r{line:49}" if self.terminal else line, end="" if self.terminal else "\n", flush=True)
+        if self.terminal:  # a line that it would break could not be overwritten
+            line = f"\r{line:60}"[: shutil.get_terminal_size().columns]
+        print(line, end="" if self.terminal else "\n", flush=True)
 
     def loss(self):
         """The loss of the last 500 steps; raises UserError where it is infinite or NaN."""
@@ -390,7 +396,9 @@ def main(settings):
         elif settings.load:
             picture(trained_run(kind, settings), settings)
         else:
-            picture(train_run(kind, settings, threads), settings)
+            run = train_run(kind, settings, threads)
+            with utils.also_saying("the training is kept, and the same command with --resume draws"):
+                picture(run, settings)
 
 
 def new_run(kind, settings):

@@ -234,19 +234,19 @@ class Run:
 
         Args:
             folder: `Path` of the run's folder.
-            resume: None, or the path of a checkpoint to go on with, "" for the last one in `folder`.
+            resume: None, or the path of a checkpoint to go on with, True for the last one in `folder`.
             anew: whether an unfinished run there is to be given up.
 
         Raises:
             UserError: see `load`; or there is an unfinished run, and nothing says what to do with it; or no room.
         """
         unfinished = folder / UNFINISHED
-        if resume is not None:
-            path = resume or (unfinished if unfinished.exists() else folder / FINISHED)
+        path = (unfinished if unfinished.exists() else folder / FINISHED) if resume is True else resume
+        if unfinished.exists() and not anew and (path is None or not unfinished.samefile(path)):
+            raise UserError(f"{unfinished} is a run not yet finished; --resume goes on with it, --anew gives it up")
+        if path is not None:
             self.load(path, resume=True)
             print(f"Going on from step {self.step:,} of {path}")
-        elif unfinished.exists() and not anew:
-            raise UserError(f"{unfinished} is a run not yet finished; --resume goes on with it, --anew gives it up")
         self.check_space(folder)
 
     def check_space(self, folder):

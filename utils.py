@@ -263,6 +263,15 @@ def noting_stops():
             signal.signal(number, handler)
 
 
+@contextlib.contextmanager
+def also_saying(words):
+    """Adds `words` to the line that a user reads where Ctrl-C or a full disk ends the block."""
+    try:
+        yield
+    except (OSError, KeyboardInterrupt) as error:
+        raise type(error)(f"{explain(error).removeprefix('error: ')}; {words}") from error
+
+
 def explain(error):
     """What a user gets to read of an error, in one line; None for a defect, of which the traceback tells more."""
     text = " ".join(str(error).split())

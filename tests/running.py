@@ -118,7 +118,7 @@ class Forked:
         for descriptor in (writer, self.errors):
             multiprocessing.reduction.send_handle(pipe, descriptor, self.process.pid)
         os.close(writer)
-        self.text = ""
+        self.text, self.done = "", None
 
     def until(self, text):
         """Reads its output until that holds `text`; returns all of it so far."""
@@ -138,6 +138,8 @@ class Forked:
 
     def end(self):
         """Waits for its end; returns a `subprocess.CompletedProcess`."""
+        if self.done:
+            return self.done
         killer = threading.Timer(PATIENCE, self.process.kill)
         killer.start()
         self.until("all of it, which this will not be in")
@@ -146,7 +148,8 @@ class Forked:
         errors = os.pread(self.errors, 1 << 20, 0).decode()
         os.close(self.output)
         os.close(self.errors)
-        return subprocess.CompletedProcess([], self.process.exitcode, self.text, errors)
+        self.done = subprocess.CompletedProcess([], self.process.exitcode, self.text, errors)
+        return self.done
 
 
 def _run(end, script, arguments, cwd, drawn, before):
