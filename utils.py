@@ -1,59 +1,88 @@
-"""What the scripts share: reading flags, the one door to MNIST, and drawing and saving pictures.
+"""What the scripts share: flags and errors, the number of threads, the one door to MNIST, saving and showing pictures.
 
-PyTorch, torchvision and matplotlib are imported inside the functions that need them: they take
-seconds, which `--help` and a mistyped flag should not cost.
+NumPy, PyTorch, torchvision and matplotlib are imported inside the functions that need them: they take seconds, which
+`--help` and a mistyped flag should not cost.
 """
 
 import argparse
+import collections
 import contextlib
+import errno
 import functools
+import gzip
 import http.client
+import importlib
 import itertools
 import math
 import os
+import re
+import secrets
 import socket
 import sys
 import tempfile
 import threading
+import time
 import urllib.request
 from pathlib import Path
-from typing import NamedTuple
-
-import numpy as np
 
 MNIST = "MNIST"
 DRAWN = "drawn digits, not MNIST"
 A4 = (8.27, 11.69)  # inches
 GREY = {"cmap": "gray", "vmin": 0, "vmax": 1, "interpolation": "none"}  # how `imshow` draws every digit
-SPINS = "100000"  # of a thread that waits for another, see `start`
+MOST = 2**31 - 1  # of anything that a flag counts
+CANNOT_WRITE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM)
+LARGEST = 3.4028234e38  # that a float32 holds
 
 
 class UserError(Exception):
     """Something that the user can mend; its message is the one line that they get to read."""
 
+    status = 1  # the exit status of a script that it ends
+
 
 # --- Flags -----------------------------------------------------------------------------------
 
 
+class Parser(argparse.ArgumentParser):
+    """An `ArgumentParser` whose mistakes are one line, and that takes -1e2 for a number, not for a flag."""
+
+    def parse_known_args(self, args=None, namespace=None):
+        args = sys.argv[1:] if args is None else args
+        return super().parse_known_args([f" {arg}" if re.match(r"-\.?\d", arg) else arg for arg in args], namespace)
+
+    def error(self, message):
+        error = UserError(f"{message}; {self.prog} --help lists the flags")
+        error.status = 2
+        raise error
+
+
 def flag_parser(description, batch_size, lr):
-    """An `ArgumentParser` with the flags that every script has; the script adds its own.
+    """A `Parser` with the flags that every script has; the script adds its own.
 
     Args:
         description: what the script does, the first lines of its `--help`.
         batch_size, lr: the defaults of `--batch-size` and `--lr`.
     """
-    parser = argparse.ArgumentParser(description=description)
+    parser = Parser(description=description)
     add = functools.partial(add_flag, parser)
     add("--batch-size", positive_int, batch_size, "images in a training step")
     add("--lr", positive_float, lr, "learning rate of Adam")
-    add("--seed", seed, 0, "start of every random choice; the same seed gives the same numbers")
+    add("--seed", seed, 0, "start of every random choice")
+    parser.add_argument(
+        "--threads",
+        type=positive_int,
+        metavar="N",
+        help="threads that compute (default: one or several, whichever is found to be faster, tried anew on the way; "
+        "with a number the same seed gives the same result bit for bit)",
+    )
     parser.add_argument(
         "--data",
+        type=path,
         metavar="DIR",
         help="folder of the four MNIST .gz files, downloaded into it where "
         "they are missing (default: data, and drawn digits where there is no network)",
     )
-    add("--figures", str, "figures", "folder that the pictures go to", metavar="DIR")
+    add("--figures", path, "figures", "folder that the folders of pictures go to", metavar="DIR")
     add(
         "--device",
         str,
@@ -74,61 +103,56 @@ def add_flag(parser, name, type, default, help, metavar="N", **options):
 
 def positive_int(text):
     """`text` as a whole number of at least 1, for argparse."""
-    return _number(text, int, 1, 2**63, "a whole number of at least 1")
+    return number(text, int, 1, MOST, f"a whole number from 1 to {MOST}")
 
 
 def positive_float(text):
-    """`text` as a finite number above 0, for argparse."""
-    return _number(text, float, sys.float_info.min, math.inf, "a number above 0")
+    """`text` as a number above 0, for argparse."""
+    return number(text, float, sys.float_info.min, LARGEST, f"a number above 0, at most {LARGEST:g}")
 
 
 def finite_float(text):
-    """`text` as a finite number, for argparse."""
-    return _number(text, float, -sys.float_info.max, math.inf, "a number")
+    """`text` as a number that a float32 holds, for argparse."""
+    return number(text, float, -LARGEST, LARGEST, f"a number from {-LARGEST:g} to {LARGEST:g}")
 
 
 def seed(text):
     """`text` as a whole number that PyTorch and NumPy both take as a seed, 0 to 2**63 - 1, for argparse."""
-    return _number(text, int, 0, 2**63, "a whole number from 0 to 2**63 - 1")
+    return number(text, int, 0, 2**63 - 1, "a whole number from 0 to 2**63 - 1")
 
 
-def _number(text, kind, smallest, limit, expected):
+def number(text, kind, smallest, largest, expected):
+    """`text` as a number of `kind` (int or float) in [smallest, largest]; `expected` says so in words."""
     try:
         value = kind(text)
     except ValueError:
         value = math.nan
-    if not smallest <= value < limit:  # also refuses nan
-        raise argparse.ArgumentTypeError(f"{text!r} is not {expected}")
+    if not smallest <= value <= largest:  # also refuses nan
+        raise argparse.ArgumentTypeError(f"{text.strip()!r} is not {expected}")
     return value
 
 
-def start(parser):
-    """Reads the command line of a script; from here on a user's mistake and Ctrl-C end it in one line.
-
-    Returns:
-        The settings of the run, an `argparse.Namespace`.
-    """
-    sys.stdout.reconfigure(line_buffering=True)  # every line shows at once, also in a pipe
-    sys.excepthook = functools.partial(_report, parser.prog)
-    # For the OpenMP library that PyTorch brings on Linux: its threads spin while they wait for each other, which
-    # made training many times slower where another program took one of two cores; after fewer spins they sleep.
-    os.environ.setdefault("GOMP_SPINCOUNT", SPINS)
-    settings = parser.parse_args()
-    print(f"{parser.prog}: loading PyTorch, which takes a few seconds ...")
-    return settings
+def path(text):
+    """`text` as the name of a file or folder, with ~ for the home folder, for argparse."""
+    if not text:
+        raise argparse.ArgumentTypeError("the name is empty (a variable that is not set?)")
+    return str(Path(text).expanduser())
 
 
-def _report(program, kind, error, traceback):
-    if issubclass(kind, KeyboardInterrupt):
-        print(f"{program}: stopped by Ctrl-C {error}".rstrip(), file=sys.stderr)
-    elif issubclass(kind, (UserError, OSError)):
-        print(f"{program}: error: {error}", file=sys.stderr)
-    elif issubclass(kind, (MemoryError, RuntimeError)) and "memory" in str(error):
-        print(
-            f"{program}: error: out of memory, choose smaller settings ({str(error).splitlines()[0]})", file=sys.stderr
-        )
-    else:
-        sys.__excepthook__(kind, error, traceback)
+def changed_flags(parser, settings, names):
+    """Those of the settings `names` that are not the parser's defaults, as a dict."""
+    return {name: getattr(settings, name) for name in names if getattr(settings, name) != parser.get_default(name)}
+
+
+def run_name(base, changed):
+    """The folder's name of a run with these `changed_flags`: codelet7, or codelet7-hidden5-epochs2."""
+    return "-".join([base, *(f"{name.replace('_', '-')}{value}" for name, value in changed.items())])
+
+
+def in_words(changed):
+    """These `changed_flags` as a title names them: ", --hidden 5 --epochs 2", or nothing where there are none."""
+    words = " ".join(f"--{name.replace('_', '-')} {value}" for name, value in changed.items())
+    return words and f", {words}"
 
 
 def pick_device(name):
@@ -147,26 +171,211 @@ def pick_device(name):
     return torch.device(name)
 
 
+def check_shape(x, *shapes):
+    """Raises ValueError unless the tensor `x` has the shape `(N, *shape)` for one of `shapes`, N at least 1."""
+    if x.shape[1:] not in shapes or len(x) == 0:
+        expected = " or ".join(f"(N, {', '.join(map(str, shape))})" for shape in shapes)
+        raise ValueError(f"shape {tuple(x.shape)}; expected {expected} with N at least 1")
+
+
+# --- Starting and ending a script ------------------------------------------------------------
+
+
+def start(parser, check=None):
+    """Reads the command line of a script, and imports what takes seconds.
+
+    Args:
+        parser: see `flag_parser`.
+        check: function of the settings that raises UserError where flags contradict each other.
+
+    Returns:
+        The settings of the run, an `argparse.Namespace`.
+    """
+    if hasattr(sys.stdout, "reconfigure"):  # not a notebook's
+        # Every line shows at once, also in a pipe, and a name that the terminal cannot print stops nothing.
+        sys.stdout.reconfigure(line_buffering=True, errors="backslashreplace")
+    with one_line():
+        settings = parser.parse_args()
+        if check:
+            check(settings)
+        if not in_notebook():
+            os.environ["MPLBACKEND"] = "agg"  # the scripts only write files; what is set here may not even exist
+        print(f"{parser.prog}: loading PyTorch, which takes a few seconds ...")
+        for package in ("torch", "torchvision", "matplotlib.figure"):
+            importlib.import_module(package)  # here, where Ctrl-C and a missing package end in one line
+    return settings
+
+
+def run(main, settings):
+    """Calls `main` with the settings; a user's mistake, Ctrl-C or a full disk ends it in one line."""
+    with one_line():
+        main(settings)
+
+
+@contextlib.contextmanager
+def one_line():
+    """Ends the script in one line for what is no defect of the script, see `explain`."""
+    try:
+        yield
+    except (Exception, KeyboardInterrupt) as error:
+        line = explain(error)
+        if line is None:
+            raise
+        print(f"{Path(sys.argv[0]).name}: {line}", file=sys.stderr)
+        if isinstance(error, BrokenPipeError):  # else Python complains once more when it closes its output
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # A notebook shows a status above 0 as an error of its own, below the line.
+        sys.exit(0 if in_notebook() else getattr(error, "status", 1))
+
+
+def explain(error):
+    """What a user gets to read of an error, in one line; None for a defect, of which the traceback tells more."""
+    text = " ".join(str(error).split())
+    if isinstance(error, KeyboardInterrupt):
+        return text or "stopped by Ctrl-C"
+    if isinstance(error, BrokenPipeError):
+        return "stopped: nobody reads what it prints any more"
+    if isinstance(error, ModuleNotFoundError):
+        return f"error: {text}; pip install -r requirements.txt installs what is needed"
+    if isinstance(error, OSError) and error.strerror:
+        text = ": ".join(str(part) for part in (error.filename, error.strerror) if part)
+    if isinstance(error, (UserError, OSError)):
+        return f"error: {text}"
+    # PyTorch has no exception of its own for the memory of a CPU.
+    words = "out of memory|not enough memory|allocate memory|Storage size calculation overflowed"
+    if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and re.search(words, text)):
+        return f"error: out of memory, choose smaller settings ({text[:200]})"
+    return None
+
+
+def in_notebook():
+    """Whether IPython runs this, in a notebook or a terminal."""
+    return "IPython" in sys.modules and sys.modules["IPython"].get_ipython() is not None
+
+
+# --- Threads ---------------------------------------------------------------------------------
+
+
+class Threads:
+    """Keeps PyTorch at the number of threads with which a training step is fastest.
+
+    A step that is shared out among several threads waits for the slowest of them; where another program uses a core,
+    that one waits for its turn there, and one thread alone can be ten times as fast.
+
+    As a context manager it gives back PyTorch's number of threads at the end.
+
+    Args:
+        asked: the number to keep to, or None to choose.
+        device: on any other than the CPU there is nothing to choose.
+        most: threads among which a step can be shared out at the most.
+    """
+
+    PAUSE = 10  # seconds between two trials on the way
+    TRIAL = 0.1  # seconds that a trial lasts, and at least ten steps
+
+    def __init__(self, asked, device, most=MOST):
+        import torch
+
+        self.set_threads, self.before = torch.set_num_threads, torch.get_num_threads()
+        self.on_cpu = device.type == "cpu"
+        self.options = [asked] if asked else sorted({1, min(most, self.before)})
+        self.count = self.options[-1]
+        self.slow = False
+        self.trials = self._trials()
+
+    def __enter__(self):
+        self.set_threads(self.count)
+        return self
+
+    def __exit__(self, *_):
+        self.set_threads(self.before)
+
+    def __str__(self):
+        return f"{self.count} thread{'s' if self.count > 1 else ''}"
+
+    def choose(self, step):
+        """Chooses by calling `step`, which trains one step on throwaway copies, some dozens of times."""
+        if self.on_cpu:
+            for _ in itertools.chain(self._compare(), self._compare()):  # the first one also warms up
+                step()
+            self.first = self.seconds
+
+    def tick(self):
+        """To be called after each training step: now and then the steps that follow try another number of threads.
+
+        Returns:
+            A line to print when training has become slow, else None.
+        """
+        return next(self.trials) if self.on_cpu else None
+
+    def _trials(self):  # goes on after every step
+        while True:
+            until = time.perf_counter() + self.PAUSE
+            while time.perf_counter() < until:
+                yield
+            yield from self._compare()
+            if self.seconds > 3 * self.first and not self.slow:
+                yield (
+                    f"Training has slowed down to less than a third ({self}): another program seems to use the "
+                    f"processor. {self.advice()}"
+                )
+            self.slow = self.seconds > 3 * self.first
+
+    def advice(self):
+        """What can be done against another program that uses the processor."""
+        if self.count > 1 and len(self.options) == 1:
+            return "Without --threads, or with --threads 1, it bothers less."
+        return "Closing that helps; else all goes on, only slower."
+
+    def _compare(self):
+        """Times each number of threads, one step between two `yield`s, and keeps the fastest."""
+        times = {}
+        for count in sorted(self.options, key=lambda count: count != self.count):  # the present one first
+            self.set_threads(count)
+            times[count] = yield from self._time(limit=2 * min(times.values(), default=math.inf))
+        # What is in use stays unless another is clearly faster: trials are short, and machines noisy.
+        fastest = min(times, key=lambda count: times[count] * (1 if count == self.count else 1.05))
+        self.set_threads(fastest)
+        self.count, self.seconds = fastest, times[fastest]
+
+    def _time(self, limit):
+        """Seconds a step; gives up after three when they take longer than `limit`."""
+        for _ in range(2):
+            yield  # threads start
+        start = time.perf_counter()
+        for steps in itertools.count(1):
+            yield
+            seconds = time.perf_counter() - start
+            if (steps >= 10 and seconds > self.TRIAL) or (steps >= 3 and seconds / steps > limit):
+                return seconds / steps
+
+
 # --- Data ------------------------------------------------------------------------------------
 
 
-class Digits(NamedTuple):
+class Digits(collections.namedtuple("Digits", ("images", "labels", "source"))):
     """Images `uint8 (N, 28, 28)`, white ink (255) on black (0); labels `int64 (N,)`, 0 to 9; and where they
     come from, `MNIST` or `DRAWN`, which every picture says."""
 
-    images: np.ndarray
-    labels: np.ndarray
-    source: str
+
+def read_idx(file):
+    """The array in a gzipped IDX file of bytes, as MNIST's are: `uint8 (N,)` or `(N, 28, 28)`."""
+    import numpy as np
+
+    with gzip.open(file) as stream:
+        dimensions = stream.read(4)[3]
+        shape = np.frombuffer(stream.read(4 * dimensions), ">u4")
+        return np.frombuffer(bytearray(stream.read()), np.uint8).reshape(shape)  # a bytearray can be written to
 
 
-@functools.cache
-def load_digits(train=True, data=None):
+def load_digits(train=True, data=None, read=read_idx):
     """MNIST, each file checked against its published MD5; or drawn digits where MNIST cannot be had.
 
     Args:
         train: the 60,000 training images, else the 10,000 test images.
         data: folder of the four `.gz` files; what is missing there is downloaded into it.
             None stands for `data/`, and allows drawn digits where there are neither files nor network.
+        read: function that takes the `Path` of a checked file to its array.
 
     Returns:
         `Digits`; one and the same object however often it is asked for.
@@ -174,6 +383,11 @@ def load_digits(train=True, data=None):
     Raises:
         UserError: a file is not MNIST's, or `data` was named, lacks files and they cannot be downloaded.
     """
+    return _load_digits(train, data, read)
+
+
+@functools.cache  # all arguments by their place: a call that names them would be another entry
+def _load_digits(train, data, read):
     folder = _mnist_folder(data)
     if folder is None:
         from digits import draw_digits
@@ -181,16 +395,9 @@ def load_digits(train=True, data=None):
         count = 60_000 if train else 10_000
         print(f"Drawing {count:,} digits ...")
         return Digits(*draw_digits(count, seed=0 if train else 1), DRAWN)
-
-    import mnist
-    from torchvision.datasets import MNIST as published
-
-    # The package's own host has answered 403 since 2024, so that a plain mnist.train_images() fails for
-    # everyone: both of its settings point at what is known to be there and checked.
-    mnist.datasets_url = published.mirrors[0]
-    mnist.temporary_dir = lambda: str(folder)
-    images, labels = (mnist.train_images, mnist.train_labels) if train else (mnist.test_images, mnist.test_labels)
-    return Digits(images(), labels().astype(np.int64), MNIST)
+    prefix = "train" if train else "t10k"
+    images, labels = (read(folder / f"{prefix}-{kind}-ubyte.gz") for kind in ("images-idx3", "labels-idx1"))
+    return Digits(images, labels.astype("int64"), MNIST)
 
 
 @functools.cache  # one download, and one notice, for the training and the test set
@@ -199,7 +406,7 @@ def _mnist_folder(data):
     from torchvision.datasets import MNIST as published
     from torchvision.datasets.utils import calculate_md5
 
-    folder = Path(data or "data")
+    folder = Path("data" if data is None else data)
     if folder.exists() and not folder.is_dir():
         raise UserError(f"--data {folder} is not a folder; name the folder that holds MNIST's four files")
     missing = []
@@ -207,15 +414,25 @@ def _mnist_folder(data):
         path = folder / name
         if not path.exists():
             missing.append((name, md5))
-        elif (found := calculate_md5(path)) != md5:
+            continue
+        try:
+            found = calculate_md5(path)
+        except OSError as error:
+            raise UserError(
+                f"{path} cannot be read ({error.strerror}); mend that, or name another folder with --data"
+            ) from error
+        if found != md5:
             raise UserError(
                 f"{path} is damaged or not MNIST's: its MD5 sum is {found}, MNIST's is {md5}; "
                 "delete it to have it downloaded anew, or name another folder with --data"
             )
     if missing and (failure := _download(missing, folder, published.mirrors)):
-        lacks = f"lacks {', '.join(name for name, _ in missing)}" if folder.exists() else "does not exist"
+        names = [name for name, _ in missing if not (folder / name).exists()]
+        lacks = f"lacks {', '.join(names)}" if folder.exists() else "does not exist"
+        if unpacked := [name for name in names if (folder / name).with_suffix("").exists()]:
+            lacks += f" (it has {Path(unpacked[0]).stem}, but the published .gz files are wanted)"
         lacking = f"{folder} {lacks}, and downloading MNIST failed ({failure})"
-        if data:
+        if data is not None:
             raise UserError(f"--data {lacking}; put the files there, or name a folder that holds them")
         print(
             f"{lacking}.\nGoing on with drawn digits, whose losses and pictures are NOT MNIST's: for MNIST, put "
@@ -227,7 +444,11 @@ def _mnist_folder(data):
 
 
 def _download(files, folder, mirrors):
-    """Fetches `files`, pairs of name and MD5, into `folder`; returns why that failed, or None."""
+    """Fetches `files`, pairs of name and MD5, into `folder`; returns why that failed, or None.
+
+    Raises:
+        UserError: the network is there, but the files cannot be written.
+    """
     from torchvision.datasets.utils import download_url
 
     failures = []
@@ -237,19 +458,28 @@ def _download(files, folder, mirrors):
             timeout = socket.getdefaulttimeout()
             socket.setdefaulttimeout(20)  # a connection that dies on the way ends in an error, not in a wait
             try:
-                folder.mkdir(parents=True, exist_ok=True)
                 for name, md5 in files:
-                    # Into a folder of its own first: half a download never stands under the file's name.
-                    with tempfile.TemporaryDirectory(dir=folder, prefix="download-") as part:
+                    if (folder / name).exists():  # from the mirror before
+                        continue
+                    # Half a download never stands under the file's name, and what a kill leaves of it lies in the
+                    # system's folder for such things.
+                    with tempfile.TemporaryDirectory() as part:
                         print(f"Downloading {mirror}{name} ...")
                         download_url(mirror + name, part, name, md5)
-                        os.replace(Path(part, name), folder / name)
+                        folder.mkdir(parents=True, exist_ok=True)
+                        with replacing(folder / name) as path:
+                            path.write_bytes(Path(part, name).read_bytes())
                 return None
-            except (OSError, RuntimeError, http.client.HTTPException) as error:
+            except (OSError, RuntimeError, ValueError, http.client.HTTPException) as error:
+                if getattr(error, "errno", None) in CANNOT_WRITE:
+                    raise UserError(
+                        f"MNIST cannot be downloaded into {folder}: {error.strerror}; make room or mend that, "
+                        "or name another folder with --data"
+                    ) from error
                 failure = error
             finally:
                 socket.setdefaulttimeout(timeout)
-        failures.append(f"{mirror}: {failure}")
+        failures.append(f"{mirror}: {' '.join(str(failure).split())}")
     return "; ".join(failures)
 
 
@@ -259,9 +489,9 @@ def _why_silent(url, seconds=4):
 
     def ask():
         try:
-            urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=seconds).close()
+            urllib.request.urlopen(url, timeout=seconds).close()  # not HEAD, which some mirrors refuse
             failure[0] = None
-        except (OSError, http.client.HTTPException) as error:
+        except (OSError, ValueError, http.client.HTTPException) as error:
             failure[0] = str(error).strip("<>").removeprefix("urlopen error ")
 
     # In a thread that may be left behind: a socket's timeout bounds neither the look-up of a name nor the
@@ -270,6 +500,18 @@ def _why_silent(url, seconds=4):
     thread.start()
     thread.join(seconds)
     return failure[0]
+
+
+def check_batch_size(batch_size, count):
+    """Raises UserError where `--batch-size` is more than the `count` training images."""
+    if batch_size > count:
+        raise UserError(f"--batch-size {batch_size}: there are only {count:,} training images; choose fewer")
+
+
+def print_data(source, count, test_count, device, threads):
+    """Prints the "Data: ..." line."""
+    computer = threads if device.type == "cpu" else device
+    print(f"Data: {source}, {count:,} training and {test_count:,} test images; computing on {computer}")
 
 
 # --- Pictures --------------------------------------------------------------------------------
@@ -286,6 +528,9 @@ def picture_folder(figures, script, source):
     try:
         folder.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=folder).close()
+        for part in folder.glob("*.part"):  # that a killed run left
+            if time.time() - part.stat().st_mtime > 3600:
+                part.unlink(missing_ok=True)
     except OSError as error:
         raise UserError(
             f"--figures {figures}: {folder} cannot be written to ({error.strerror}); name a folder that can"
@@ -295,12 +540,18 @@ def picture_folder(figures, script, source):
 
 @contextlib.contextmanager
 def replacing(path):
-    """Gives a temporary path beside `path`; it takes the place of `path` when the block has gone well, so that
-    neither Ctrl-C nor a full disk leaves half a file or loses the old one."""
-    part = path.with_name(f"{path.name}.part")
+    """Gives a temporary path beside `path`, unlike any other run's; it takes the place of `path` when the block has
+    gone well, so that neither Ctrl-C nor a full disk leaves half a file or loses the old one.
+
+    Raises:
+        OSError: it could not be written; names `path`.
+    """
+    part = path.with_name(f"{path.name}.{secrets.token_hex(4)}.part")
     try:
         yield part
-        os.replace(part, path)
+        part.replace(path)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror or str(error), str(path)) from error
     finally:
         part.unlink(missing_ok=True)
 
@@ -318,26 +569,21 @@ def show(images, path=None, **layout):
     Args:
         images: a tensor `(C, H, W)` or `(H, W)`, or a list of them; C is 1 or 3; any range (see `displayable`).
         path: saves there instead of showing.
-        layout: see `draw`.
-
-    Returns:
-        The matplotlib figure.
+        layout: see `draw`, which gives the figure itself.
     """
     from matplotlib.figure import Figure
 
     if path is not None:
-        figure = draw(Figure(), images, **layout)
-        save(figure, path)
-        return figure
+        save(draw(Figure(), images, **layout), path)
+        return
 
     from matplotlib import pyplot
 
-    figure = draw(pyplot.figure(), images, **layout)
+    draw(pyplot.figure(), images, **layout)
     if pyplot.get_backend().lower() == "agg":
         print("show: there is no display here; show(images, path) saves the picture", file=sys.stderr)
     else:
         pyplot.show()
-    return figure
 
 
 def draw(figure, images, title="", titles=(), columns=None, zoom=None, size=None):
