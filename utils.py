@@ -17,6 +17,7 @@ import math
 import os
 import re
 import secrets
+import signal
 import socket
 import sys
 import tempfile
@@ -222,10 +223,29 @@ def one_line():
         if line is None:
             raise
         print(f"{Path(sys.argv[0]).name}: {line}", file=sys.stderr)
-        if isinstance(error, BrokenPipeError):  # else Python complains once more when it closes its output
+        try:
+            sys.stdout.flush()
+        except OSError:  # a closed pipe, of which Python would complain once more at its end
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         # A notebook shows a status above 0 as an error of its own, below the line.
         sys.exit(0 if in_notebook() else getattr(error, "status", 1))
+
+
+@contextlib.contextmanager
+def noting_stops():
+    """Gives a list to which Ctrl-C, SIGTERM (a shutdown) and SIGHUP (a closed terminal) add their name, so that what
+    is under way can be brought to an end. What the process ignores, it goes on ignoring."""
+    stops, before = [], {}
+    if threading.current_thread() is threading.main_thread():  # signals are handled nowhere else
+        for name, word in (("SIGINT", "Ctrl-C"), ("SIGTERM", "SIGTERM"), ("SIGHUP", "SIGHUP")):
+            number = getattr(signal, name, None)  # Windows has no SIGHUP
+            if number and signal.getsignal(number) not in (signal.SIG_IGN, None):
+                before[number] = signal.signal(number, lambda *_, word=word: stops.append(word))
+    try:
+        yield stops
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def explain(error):
@@ -500,6 +520,21 @@ def _why_silent(url, seconds=4):
     thread.start()
     thread.join(seconds)
     return failure[0]
+
+
+def nothing_learned(loss, baseline, lr):
+    """The line that says so where a trained model is no better than its `baseline`, else None.
+
+    Args:
+        loss, baseline: of the model, and of answering every image with the mean image.
+        lr: the learning rate of the training.
+    """
+    if loss < 0.99 * baseline:
+        return None
+    return (
+        f"Nothing was learned: the loss is {loss:#.4g}, and answering every image with the mean image gives "
+        f"{baseline:#.4g}. Longer training may help; where it does not, a smaller --lr than {lr:g} will."
+    )
 
 
 def check_batch_size(batch_size, count):
