@@ -161,7 +161,7 @@ def write_page(path, digits, autoencoder=None, variational=None, sparse=None):
 
 
 def open_page(path, quiet=False):
-    """Opens the page in a browser, or says in one line why not: there is none, no display, or it shall not (`quiet`)."""
+    """Opens the page in a browser; where there is none, or no display, or it shall not (`quiet`), a line says so."""
     display = sys.platform in ("win32", "darwin") or "DISPLAY" in os.environ or "WAYLAND_DISPLAY" in os.environ
     if quiet:
         print(f"Not opened, as asked; any browser shows {path}")
@@ -172,9 +172,11 @@ def open_page(path, quiet=False):
 def latest_of(folder, changed, base, name):
     """The path of the file `name` of a model's run: of the run with the flags `changed`, else of that with the
     default settings, else of the last one; None where there is none."""
-    asked = [folder / utils.run_name(base, flags) / name for flags in (changed, {})]
-    others = sorted(folder.glob(f"{base}-*/{name}"), key=lambda path: -path.stat().st_mtime)
-    return next((path for path in [*asked, *others] if path.exists()), None)
+    asked = utils.run_name(base, changed)
+    runs = [*folder.glob(f"{base}/{name}"), *folder.glob(f"{base}-*/{name}")]
+    return max(
+        runs, key=lambda path: (path.parent.name == asked, path.parent.name == base, path.stat().st_mtime), default=None
+    )
 
 
 def explore(settings, changed):
