@@ -28,6 +28,8 @@ def make_parser():
     add("--load", type=utils.path, metavar="FILE", help="make the pictures from this checkpoint, without training")
     code = "only decode this code, with the last checkpoint or that of --load"
     add("--code", nargs=2, type=utils.finite_float, metavar=("C1", "C2"), help=code)
+    digit = "only picture the code that should give this digit, as --code does (a training does so for a 4)"
+    add("--digit", type=utils.digit, metavar="N", help=digit)
     explore = "only open a window that decodes the code under the mouse, with a checkpoint as for --code"
     add("--explore", action="store_true", help=explore)
     compare = "only picture the codes of both models side by side, with the last checkpoint of each"
@@ -37,9 +39,9 @@ def make_parser():
 
 def check(settings):
     """Raises UserError where flags contradict each other."""
-    modes = ("--resume", "--anew", "--load", "--code", "--explore", "--compare")
+    modes = ("--resume", "--anew", "--load", "--code", "--digit", "--explore", "--compare")
     given = [flag for flag in modes if getattr(settings, flag[2:]) not in (None, False)]
-    if len(given) > 1 and given not in (["--load", "--code"], ["--load", "--explore"]):
+    if len(given) > 1 and given not in (["--load", "--code"], ["--load", "--digit"], ["--load", "--explore"]):
         raise utils.UserError(f"{' and '.join(given)} do not go together; leave one of them out")
     if settings.load and (changed := utils.changed_flags(make_parser(), settings, RUN)):
         raise utils.UserError(f"--load takes a run as it was trained; leave out{utils.in_words(changed)[1:]}")
@@ -70,7 +72,7 @@ import checkpoint
 import latent
 from utils import GREY, UserError, check_shape, show
 
-HIDDEN = (320, 128, 64)  # widths of the encoder's hidden layers; the decoder's are the same, reversed
+HIDDEN = (192, 128, 128, 128)  # widths of the encoder's hidden layers; the decoder's are the same, reversed
 TRACKED = (0, 100, 1_000, 5_000, 20_000, 50_000)  # steps at which eight test digits are reconstructed
 CHECKPOINT_STEPS, CHECKPOINT_SECONDS = 5_000, 60  # between two checkpoints at the most
 SMOOTHING = 500  # steps over which the loss is averaged for the curve and the progress line
@@ -80,9 +82,27 @@ LOGVAR_LIMIT = 20  # keeps the variance between 2e-9 and 5e8: exp(logvar) can ne
 # --- Model and loss --------------------------------------------------------------------------
 
 
-def mlp(*widths):
-    """Linear layers of these widths with SiLU between them."""
-    layers = [layer for ends in itertools.pairwise(widths) for layer in (nn.Linear(*ends), nn.SiLU())]
+class Residual(nn.Module):
+    """x + SiLU(W x + b): a layer with a shortcut around it (He et al. 2016), of as many outputs as inputs.
+
+    Args:
+        normalise: whether W gets x normalised (Ba et al. 2016, Layer Normalization).
+    """
+
+    def __init__(self, width, normalise):
+        super().__init__()
+        norm = [nn.LayerNorm(width)] if normalise else []
+        self.layers = nn.Sequential(*norm, nn.Linear(width, width), nn.SiLU())
+
+    def forward(self, x):
+        return x + self.layers(x)
+
+
+def mlp(*widths, normalise=False):
+    """A multilayer perceptron of linear layers with SiLU between them, `Residual` where the width stays the same."""
+    layers = []
+    for before, after in itertools.pairwise(widths):
+        layers += [Residual(before, normalise)] if before == after else [nn.Linear(before, after), nn.SiLU()]
     return nn.Sequential(*layers[:-1])
 
 
@@ -104,7 +124,7 @@ class Decoder(nn.Module):
     def __init__(self, latent_dim):
         super().__init__()
         self.latent_dim = latent_dim
-        self.layers = mlp(latent_dim, *reversed(HIDDEN), 28 * 28)
+        self.layers = mlp(latent_dim, *reversed(HIDDEN), 28 * 28, normalise=True)
 
     def logits(self, codes):
         check_shape(codes, (self.latent_dim,))
@@ -121,7 +141,8 @@ class Autoencoder(nn.Module):
     LOSS = "mean squared error"
     PARTS = ("MSE",)  # of the loss, whose sum is minimised
     OUTPUTS = 1  # of the encoder, for each dimension of a code
-    SPREAD = "evenly over the scatter's square"
+    SPREAD = "evenly over the scatter's square"  # how `spread` spreads codes
+    WIDE = 20  # standard deviation of random codes that are drawn with no look at where the data lie
 
     def __init__(self, latent_dim=2):
         super().__init__()
@@ -165,7 +186,8 @@ class VariationalAutoencoder(Autoencoder):
     LOSS = "negative ELBO (nats an image)"
     PARTS = ("reconstruction", "KL")  # nats an image; their sum is the negative evidence lower bound (ELBO)
     OUTPUTS = 2
-    SPREAD = "spread like N(0, I)"
+    SPREAD = "like N(0, I)"
+    WIDE = None  # training has prepared the model for N(0, I)
 
     def posterior(self, images):
         """mu and logvar of images `(N, 28, 28)`, `(N, latent_dim)` each."""
@@ -193,7 +215,7 @@ class VariationalAutoencoder(Autoencoder):
 
     def spread(self, uniform, limits):
         """Codes `(N, 2)` out of numbers in (0, 1), `(N, 2)`: the quantiles of N(0, I), wherever the data lie."""
-        return torch.special.ndtri(torch.as_tensor(uniform)).numpy()
+        return latent.normal(uniform)
 
 
 def reparameterise(mu, logvar):
@@ -285,14 +307,13 @@ def train(run, data, samples, folder, threads):
     """
     unfinished, first, saved = folder / checkpoint.UNFINISHED, run.step, time.monotonic()
     progress = Progress(run)
-    run.tracked.setdefault(0, latent.reconstruct(run.model, samples).cpu())
+    run.tracked.setdefault(0, latent.reconstruct(run.averaged, samples).cpu())
     with utils.noting_stops() as stops:
         while run.step < run.steps and not stops:
             images = sample_train(run.settings["batch_size"], False, data, run.device, run.generator)
-            run.history[run.step] = train_step(run.model, run.optimizer, images)
-            run.step += 1
+            run.count_step(train_step(run.model, run.optimizer, images))
             if run.step in TRACKED or run.step == run.steps:
-                run.tracked[run.step] = latent.reconstruct(run.model, samples).cpu()
+                run.tracked[run.step] = latent.reconstruct(run.averaged, samples).cpu()
             try:
                 progress.show(threads.tick())
             except OSError:  # the pipe or the terminal that it prints to is closed
@@ -403,9 +424,8 @@ def main(settings):
             compare(settings)
         elif settings.explore:
             latent.explore(see_plane(*trained_run(kind, settings)))
-        elif settings.code:
-            run = trained_run(kind, settings)
-            latent.save_code(see_plane(*run), settings.code, run_folder(*run) / "code.png")
+        elif settings.code or settings.digit is not None:
+            decode_only(*trained_run(kind, settings))
         elif settings.load:
             picture(*trained_run(kind, settings))
         else:
@@ -453,41 +473,49 @@ def see_plane(run, settings):
     """The `latent.Plane` of 10,000 training images, always the same ones."""
     images, labels = sample_train(latent.PLOTTED, True, settings.data, run.device, np.random.default_rng(0))
     other = utils.in_words(utils.changed_flags(make_parser(), settings, RUN[1:]))
-    return latent.Plane.of(run.model, images, labels, f"{run.source}, {run.step:,} steps{other}")
+    return latent.Plane.of(run.averaged, images, labels, f"{run.source}, {run.step:,} steps{other}")
+
+
+def sets(run, settings):
+    """Images and labels of the training set and of the test set, see `load_tensors`."""
+    return *load_tensors(True, settings.data, run.device), *load_tensors(False, settings.data, run.device)
+
+
+def decode_only(run, settings):
+    """`--code` or `--digit`."""
+    plane, folder = see_plane(run, settings), run_folder(run, settings)
+    if settings.code:
+        latent.save_code(plane, settings.code, folder / "code.png")
+    else:
+        chosen = latent.choose_codes(plane, *sets(run, settings)[:2])[settings.digit]
+        latent.save_digit(plane, chosen, folder)
+        print(chosen.sentence())
 
 
 def compare(settings):
-    """`--compare`: the codes of both models side by side."""
+    """`--compare`: the codes of both models side by side, and what random codes give."""
     runs = [trained_run(kind, settings) for kind in (Autoencoder, VariationalAutoencoder)]
+    planes = [see_plane(*run) for run in runs]
+    drawn = [latent.random_digits(plane, *sets(*runs[0])[:3])[0] for plane in planes]
+    for plane, digits in zip(planes, drawn, strict=True):
+        print(f"{plane.model.NAME}: {digits.sentence()}")
     name = utils.run_name("unruly_or_tamed", utils.changed_flags(make_parser(), settings, RUN))
-    path = run_folder(*runs[0]).parent / f"{name}.png"
-    latent.save_comparison([see_plane(*run) for run in runs], path)
+    latent.save_comparison(planes, drawn, run_folder(*runs[0]).parent / f"{name}.png")
 
 
 def picture(run, settings):
     """Saves the pictures of a run and prints its measurements."""
-    model, folder, plane = run.model, run_folder(run, settings), see_plane(run, settings)
-    images, labels = load_tensors(True, settings.data, run.device)
-    test_images, test_labels = load_tensors(False, settings.data, run.device)
+    folder, plane = run_folder(run, settings), see_plane(run, settings)
+    images, labels, test_images, test_labels = sets(run, settings)
     torch.manual_seed(settings.seed)  # the ELBO is estimated from samples: from the same ones with --load
-    test_losses = latent.mean_losses(model, test_images)
-    save_training(run, test_images[:8], sum(test_losses), folder / "training.png", plane.source)
+    measured = latent.measure(run.averaged, images, labels, test_images, test_labels)
+    loss = sum(measured.parts.values())
+    save_training(run, test_images[:8], loss, folder / "training.png", plane.source)
     one_of_each = torch.stack([test_images[test_labels == label][0] for label in range(10)])
-    plot(model, one_of_each, folder / "reconstructions.png", f"Test images, reconstructed ({plane.source})")
-    latent.save_latent(plane, folder / "latent.png")
-    latent.save_plane(plane, folder / "plane.png")
-    latent.save_random(plane, folder / "random.png")
-    code = plane.best_code(4)
-    print(f"Code for a 4: ({code[0]:.2f}, {code[1]:.2f}), where the codes of 4s are many and nearly alone")
-    latent.save_code(plane, code, folder / "four.png", "a 4? ")
-
-    loss, baseline = sum(test_losses), model.baseline(images)
-    parts = " + ".join(f"{part:#.4g} {name}" for name, part in zip(model.PARTS, test_losses, strict=True))
-    print(f"After {run.step:,} steps:")
-    print(f"  {model.LOSS}, test set: {loss:#.4g} = {parts}; {baseline:#.4g} for always giving the mean image")
-    for line in latent.measurements(model, images, labels, test_images, test_labels):
-        print(f"  {line}")
-    if warning := utils.nothing_learned(loss, baseline, settings.lr):
+    plot(run.averaged, one_of_each, folder / "reconstructions.png", f"Test images, reconstructed ({plane.source})")
+    sentences = latent.save_pictures(plane, images, labels, test_images, folder)
+    print(f"After {run.step:,} steps:", *measured.lines(), *sentences, sep="\n  ")
+    if warning := utils.nothing_learned(loss, measured.baseline, settings.lr):
         print(warning)
 
 

@@ -5,7 +5,10 @@ A checkpoint of autoencoder.py holds a dict:
     "model", "source"   the model's NAME, and where the images come from: "MNIST" or drawn digits
     "settings"          the run's batch_size, lr and seed
     "step"              how many steps are done
-    "weights"           a `state_dict`: `Autoencoder().load_state_dict(torch.load(path)["weights"])`
+    "weights"           the averaged weights, a `state_dict`:
+                        `Autoencoder().load_state_dict(torch.load(path)["weights"])`
+    "averaged"          how many times they were averaged
+    "latest"            the weights of the last step, a `state_dict`
     "history"           the parts of the loss of each step, float32 (step, parts)
     "tracked"           step to reconstructions of eight test images, float32 (8, 28, 28)
     "optimizer", "random"   what else --resume needs: Adam's state, the states of the random generators
@@ -22,10 +25,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch.optim.swa_utils import AveragedModel
 
 import utils
 from utils import UserError
 
+AVERAGE_EVERY = 10  # steps between two averages of the weights
+DECAY = 0.999  # of the average; early in a run less, so that it does not lag behind
 FINISHED, UNFINISHED = "checkpoint.pt", "unfinished.pt"
 SEAL = 64  # characters of a SHA-256
 PICTURES = 5e6  # bytes, about what the pictures of a run take
@@ -37,7 +43,8 @@ def sealed(contents):
     Raises:
         UserError: its "weights" are not all finite.
     """
-    if not all(weight.isfinite().all() for weight in contents["weights"].values()):
+    weights = [*contents["weights"].values(), *contents.get("latest", {}).values()]
+    if not all(weight.isfinite().all() for weight in weights):
         raise UserError("the weights became infinite or NaN, and are not saved; try a smaller --lr")
     buffer = io.BytesIO()
     torch.save(contents, buffer)
@@ -109,8 +116,20 @@ def refusal(theirs, ours, resume):
     return None
 
 
+@torch.no_grad()
+def average_weights(averaged, latest, count):
+    """Moves the `averaged` tensors towards the `latest`, in place: an exponential moving average (Polyak & Juditsky
+    1992 showed what averaging is good for), with a decay that grows with the `count` of averages up to `DECAY`."""
+    decay = min(DECAY, (1 + int(count)) / (10 + int(count)))
+    for average, weight in zip(averaged, latest, strict=True):
+        average.lerp_(weight, 1 - decay)
+
+
 class Run:
     """A training run: everything that a checkpoint holds.
+
+    At a constant learning rate the weights shake around their place; their moving average, which is what `averaged`
+    holds and what pictures and measurements are made of, does not, and training takes no notice of it.
 
     Args:
         model: an `Autoencoder`, on its device.
@@ -123,10 +142,19 @@ class Run:
         self.settings = {name: getattr(settings, name) for name in ("batch_size", "lr", "seed")}
         self.optimizer = torch.optim.Adam(model.parameters(), lr=settings.lr, fused=True)
         self.generator = np.random.default_rng(settings.seed)  # draws the batches
+        self.ema = AveragedModel(model, multi_avg_fn=average_weights)
+        self.averaged = self.ema.module
         self.step, self.steps = 0, settings.steps
         self.device = next(model.parameters()).device
         self.history = torch.zeros(settings.steps, len(model.PARTS), device=self.device)
         self.tracked = {}
+
+    def count_step(self, losses):
+        """Notes that a step is done, with these parts of its loss, `(parts,)`; averages the weights now and then."""
+        self.history[self.step] = losses
+        self.step += 1
+        if self.step % AVERAGE_EVERY == 0 or self.step < AVERAGE_EVERY:
+            self.ema.update_parameters(self.model)
 
     def contents(self):
         """The dict that a checkpoint holds, see the top of this file."""
@@ -138,7 +166,9 @@ class Run:
             "source": self.source,
             "settings": self.settings,
             "step": self.step,
-            "weights": self.model.state_dict(),
+            "weights": self.averaged.state_dict(),
+            "averaged": self.ema.n_averaged.item(),
+            "latest": self.model.state_dict(),
             "history": self.history[: self.step].clone(),  # a slice would be saved with all that it is a slice of
             "tracked": self.tracked,
             "optimizer": self.optimizer.state_dict(),
@@ -167,13 +197,15 @@ class Run:
         if reason := refusal(saved, ours, resume):
             raise UserError(f"{path} {reason}")
         try:
-            self.model.load_state_dict(saved["weights"])
+            self.averaged.load_state_dict(saved["weights"])
+            self.model.load_state_dict(saved["latest"])
         except RuntimeError as error:  # the file is whole, the layers are others
             raise UserError(f"{path} is of a model with other layers; train anew, or use another checkpoint") from error
         self.step, self.tracked = saved["step"], saved["tracked"]
         if not resume:
             self.settings, self.history = saved["settings"], saved["history"]
             return
+        self.ema.n_averaged.fill_(saved["averaged"])
         self.history[: self.step] = saved["history"]
         self.optimizer.load_state_dict(saved["optimizer"])
         self.generator.bit_generator.state = saved["random"]["numpy"]
@@ -203,9 +235,9 @@ class Run:
 
     def check_space(self, folder):
         """Raises UserError where `folder` has no room for the checkpoints and pictures of this run."""
-        # An old and a new checkpoint at a time; Adam's two moments, which come with the first step; the history.
+        # An old and a new checkpoint at a time: weights, their average, Adam's two moments, and the history.
         weights = sum(weight.nbytes for weight in self.model.parameters())
-        needed = 2 * (3 * weights + self.history.nbytes) + PICTURES
+        needed = 2 * (4 * weights + self.history.nbytes) + PICTURES
         free = shutil.disk_usage(folder).free
         if free < needed:
             raise UserError(

@@ -6,23 +6,37 @@ python codelet7.py --help     lists the settings
 
 import utils
 
+PENALTY_WEIGHT = 1e-4  # of the sparsity penalty in the loss
+RHO = 0.05  # the mean activation that every hidden node should have
+SETTINGS = ("epochs", "batch_size", "lr", "hidden", "seed")  # what a run's numbers depend on
 
-def flags():
-    """The settings of a run; their defaults reproduce the losses that the assignment publishes."""
+
+def make_parser():
+    """The flags of the script; their defaults reproduce the losses that the assignment publishes."""
     parser = utils.flag_parser(
-        "Train a sparse autoencoder on MNIST, picture what it learned and answer the assignment's questions in a PDF.",
+        "Train a sparse autoencoder on MNIST, picture what it learned and answer the assignment's questions in a PDF. "
+        "With other settings than the defaults the pictures go to a folder that is named after them.",
         batch_size=64,
         lr=1e-4,
     )
     utils.add_flag(parser, "--epochs", utils.positive_int, 20, "passes over the training set")
     utils.add_flag(parser, "--hidden", utils.positive_int, 10, "hidden nodes")
+    parser.add_argument(
+        "--load",
+        type=utils.path,
+        metavar="FILE",
+        help="make pictures and PDF from the model.pt of an earlier run, with its settings, without training",
+    )
     return parser
 
 
 if __name__ == "__main__":  # before PyTorch is imported: --help and a mistyped flag answer at once
-    settings = utils.start(flags())
+    settings = utils.start(make_parser())
 
+import argparse
+import copy
 import math
+import sys
 import textwrap
 from typing import NamedTuple
 
@@ -31,17 +45,17 @@ from matplotlib.backends.backend_pdf import PdfPages
 from matplotlib.figure import Figure
 from torch import nn
 from torch.nn import functional as F
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Sampler, TensorDataset
 from torchvision.utils import make_grid
 
+import checkpoint
 from utils import A4, UserError, draw, show
 
+NAME = "sparse autoencoder"
 MEAN, STD = 0.1307, 0.3081  # of MNIST's training pixels in [0, 1]
-RHO = 0.05  # the mean activation that every hidden node should have
 EPSILON = 1e-8  # keeps the penalty's logarithms finite
-PENALTY_WEIGHT = 1e-4
-PUBLISHED = {1: 0.8029, 20: 0.5329}  # train loss by epoch, from the assignment
-THREADS = 2  # a batch of 64 is too small to be shared out among more
+PUBLISHED_LOSSES = {1: 0.8029, 20: 0.5329}  # train loss by epoch, from the assignment
+MOST_THREADS = 2  # a batch of 64 is too small to be shared out among more
 TOP = 100  # images shown for a hidden node
 
 
@@ -52,24 +66,6 @@ def init_weights(linear):
     """Xavier (Glorot & Bengio 2010) uniform weights and a bias of 0.01, in place."""
     nn.init.xavier_uniform_(linear.weight)
     nn.init.constant_(linear.bias, 0.01)
-
-
-def sparsity_penalty(rho_hat):
-    """KL divergence of Bernoulli(rho_hat_j) from Bernoulli(rho), summed over the nodes j (the assignment's formula):
-
-        sum_j  rho log(rho / rho_hat_j) + (1 - rho) log((1 - rho) / (1 - rho_hat_j))
-
-    Args:
-        rho_hat: mean activation of each node, `(hDims,)`, in [0, 1]; clamped to [1e-8, 1 - 1e-8].
-
-    Returns:
-        Scalar tensor, finite, with finite gradients.
-    """
-    # In float32 1 - 1e-8 is 1, so that clamping rho_hat alone leaves log(0) at the upper end. Clamping rho_hat and
-    # 1 - rho_hat from below is the same interval, and exact at both ends. xlogy(a, b) is a log(b).
-    entropy = RHO * math.log(RHO) + (1 - RHO) * math.log(1 - RHO)
-    cross = torch.xlogy(RHO, rho_hat.clamp(min=EPSILON)) + torch.xlogy(1 - RHO, (1 - rho_hat).clamp(min=EPSILON))
-    return len(rho_hat) * entropy - cross.sum()
 
 
 class SparseAutoencoder(nn.Module):
@@ -102,60 +98,54 @@ class SparseAutoencoder(nn.Module):
         Raises:
             ValueError: any other shape.
         """
-        if x.shape[1:] not in self.imageShapes:
-            expected = " or ".join(f"(N, {', '.join(map(str, shape))})" for shape in self.imageShapes)
-            raise ValueError(f"images of shape {tuple(x.shape)}; expected {expected}")
+        utils.check_shape(x, *self.imageShapes)
         hidden = self.encoder(x.flatten(1))
         return hidden, self.decoder(hidden).view_as(x)
 
     def batched_sparsity_penalty(self, hidden):
-        """`sparsity_penalty` of a batch.
+        """KL divergence of Bernoulli(rho_hat_j) from Bernoulli(rho), summed over nodes j (the assignment's formula):
+
+            sum_j  rho log(rho / rho_hat_j) + (1 - rho) log((1 - rho) / (1 - rho_hat_j))
 
         Args:
-            hidden: activations `(N, hDims)` in [0, 1], N at least 1.
+            hidden: activations `(N, hDims)` in [0, 1], N at least 1; rho_hat_j is the mean of column j.
 
         Returns:
-            Scalar tensor; 1.1490 for the assignment's example.
+            Scalar tensor, finite, with finite gradients; NaN where an activation is NaN. 1.1490 for the
+            assignment's example.
 
         Raises:
-            ValueError: an empty batch, or an activation outside [0, 1].
+            ValueError: any other shape. The values are not looked at: a GPU would have to wait in every step.
         """
-        if hidden.dim() != 2 or hidden.numel() == 0:
-            raise ValueError(f"activations of shape {tuple(hidden.shape)}; expected (N, hDims) with N at least 1")
-        if not ((hidden >= 0) & (hidden <= 1)).all():
-            raise ValueError(f"activations from {hidden.min():g} to {hidden.max():g}; expected [0, 1]")
-        return sparsity_penalty(hidden.mean(dim=0))
+        utils.check_shape(hidden, hidden.shape[-1:])
+        rho_hat = hidden.mean(dim=0)
+        # In float32 1 - 1e-8 is 1, so that clamping rho_hat alone leaves log(0) at the upper end. Clamping rho_hat and
+        # 1 - rho_hat from below is the same interval, and exact at both ends.
+        on, off = rho_hat.clamp(min=EPSILON), (1 - rho_hat).clamp(min=EPSILON)
+        return (RHO * (math.log(RHO) - on.log()) + (1 - RHO) * (math.log(1 - RHO) - off.log())).sum()
 
     def loss_function(self, x, hidden, reconstruction):
         """Mean squared error over the pixels plus 1e-4 times the sparsity penalty.
 
         Args:
             x, reconstruction: tensors of one shape.
-            hidden: activations `(N, hDims)` out of `forward`. They are not checked again: a sigmoid gave them,
-                and looking at them would make a GPU wait in every step.
+            hidden: activations `(N, hDims)`, out of `forward`.
 
         Returns:
             Scalar tensor.
         """
-        penalty = sparsity_penalty(hidden.mean(dim=0))
-        return torch.add(F.mse_loss(reconstruction, x), penalty, alpha=PENALTY_WEIGHT)
+        return F.mse_loss(reconstruction, x) + PENALTY_WEIGHT * self.batched_sparsity_penalty(hidden)
 
 
 # --- Data and training -----------------------------------------------------------------------
 
 
-class ImageSet(Dataset):
-    """All images and labels as two tensors on the device; an index tensor gets a whole batch in one operation."""
-
-    def __init__(self, images, labels):
-        self.images, self.labels = images, labels
-
-    def __len__(self):
-        return len(self.images)
+class ImageSet(TensorDataset):
+    """All images and labels on the device; an index tensor gets a whole batch in one operation."""
 
     def __getitem__(self, indices):
-        # index_select copies whole rows, in half the time of images[indices]
-        return self.images.index_select(0, indices), self.labels.index_select(0, indices)
+        # index_select copies whole rows, in half the time of tensor[indices]
+        return tuple(tensor.index_select(0, indices) for tensor in self.tensors)
 
 
 class RandomBatches(Sampler):
@@ -172,7 +162,7 @@ class RandomBatches(Sampler):
         return math.ceil(self.count / self.batch_size)
 
 
-def make_dataloader(digits, batch_size, device, seed):
+def make_dataloader(digits, batch_size, device="cpu", seed=0):
     """A `DataLoader` over `utils.Digits`, normalised once and reshuffled every epoch.
 
     Returns:
@@ -185,8 +175,13 @@ def make_dataloader(digits, batch_size, device, seed):
     return DataLoader(dataset, sampler=batches, batch_size=None)
 
 
-def train_epoch(model, train_dataloader, optimizer):
-    """One pass over the training set; returns its loss, the mean over the batches."""
+def make_optimizer(model, lr):
+    return torch.optim.Adam(model.parameters(), lr=lr, fused=True)
+
+
+def train_epoch(model, train_dataloader, optimizer, tick=lambda: None):
+    """One pass over the training set; returns its loss, the mean over the batches. Calls `tick` after each batch,
+    and prints what it returns."""
     total = 0
     for images, _ in train_dataloader:
         hidden, reconstruction = model(images)
@@ -195,7 +190,35 @@ def train_epoch(model, train_dataloader, optimizer):
         loss.backward()
         optimizer.step()
         total += loss.detach()  # no .item() before the epoch's end: it would wait for the device
+        if line := tick():
+            print(line)
     return total.item() / len(train_dataloader)
+
+
+def train(model, train_dataloader, settings, threads):
+    """Trains for `settings.epochs`; returns the loss of each epoch.
+
+    Raises:
+        UserError: the loss is no finite number any more.
+    """
+    # The seed alone decides the batches, also where some were looked at before.
+    train_dataloader.sampler.generator.manual_seed(settings.seed)
+    optimizer = make_optimizer(model, settings.lr)
+    losses = []
+    for epoch in range(1, settings.epochs + 1):
+        losses.append(train_epoch(model, train_dataloader, optimizer, threads.tick))
+        if not math.isfinite(losses[-1]):
+            raise UserError(f"the loss became {losses[-1]} in epoch {epoch}; try a smaller --lr than {settings.lr:g}")
+        print(f"Epoch: {epoch}/{settings.epochs} - Train Loss: {losses[-1]:.4f}")
+    return losses
+
+
+def choose_threads(threads, model, images, lr):
+    """Has `threads` choose by the training step of a copy of `model`, so that the run's numbers stay as they are."""
+    model = copy.deepcopy(model)
+    batch = [(images, None)]
+    optimizer = make_optimizer(model, lr)
+    threads.choose(lambda: train_epoch(model, batch, optimizer))
 
 
 @torch.no_grad()
@@ -203,6 +226,34 @@ def mean_loss(model, dataloader):
     """The loss of `train_epoch`, without training."""
     losses = [model.loss_function(images, *model(images)) for images, _ in dataloader]
     return torch.stack(losses).mean().item()
+
+
+@torch.no_grad()
+def reconstruction_error(model, images):
+    """Mean squared error over the pixels of all `images` `(N, 1, 28, 28)`."""
+    blocks = images.split(10_000)  # a reconstruction of all is as large as all of them
+    return sum(F.mse_loss(model(block)[1], block, reduction="sum").item() for block in blocks) / images.numel()
+
+
+def verdict(error, before, mean_image, lr, epochs):
+    """Why a run whose loss is a number may still have learned nothing, in a sentence; "" where it has learned.
+
+    Args:
+        error: mean squared error of the trained model on the training images.
+        before: the same before training.
+        mean_image: the same of answering every image with the mean of all.
+    """
+    if error < mean_image:
+        return ""
+    found = (
+        f"the reconstructions' mean squared error, {error:.4f}, is not below the {mean_image:.4f} of answering every "
+        f"image with the mean image"
+    )
+    if error >= before:
+        return (
+            f"Training diverged: {found}, nor below {before:.4f}, that before training; try a smaller --lr than {lr:g}."
+        )
+    return f"Training has only begun: {found}; train for more than --epochs {epochs} or with another --lr than {lr:g}."
 
 
 # --- Pictures --------------------------------------------------------------------------------
@@ -254,7 +305,7 @@ def save_samples(train_dataloader, path, source):
     """`mnist.png`: 64 images in 4 rows of 16, by the assignment's snippet."""
     batch = next(iter(train_dataloader))
     images, _ = batch
-    g = [image for image in images[:64]]
+    g = [image for image in images[:64]]  # noqa: C416 - as the assignment has it
     grid = make_grid(g, 16)
     show(grid, path, title=f"{len(g)} training images ({source})")
 
@@ -286,22 +337,15 @@ def save_views(model, images, hidden, samples, folder, suffix, caption):
     return [draw(Figure(), **pairs, size=A4), *sheets]
 
 
-def plot_losses(axis, losses, source):
-    """The train loss by epoch, with the published losses marked."""
+def plot_losses(axis, losses, source, published):
+    """The train loss by epoch, with the `published` losses, a dict by epoch, marked."""
     axis.plot(range(1, len(losses) + 1), losses, "o-", color="tab:blue", label=f"this run, on {source}")
-    axis.plot(
-        list(PUBLISHED),
-        list(PUBLISHED.values()),
-        "x",
-        color="tab:red",
-        markersize=11,
-        markeredgewidth=2,
-        label="published, on MNIST",
-    )
-    for epoch, loss in PUBLISHED.items():
-        axis.annotate(
-            f"{loss:.4f}", (epoch, loss), xytext=(0, 10), textcoords="offset points", ha="center", color="tab:red"
-        )
+    if published:
+        style = {"color": "tab:red", "markersize": 11, "markeredgewidth": 2}
+        axis.plot(list(published), list(published.values()), "x", **style, label="published, on MNIST")
+    for epoch, loss in published.items():
+        above = {"xytext": (0, 10), "textcoords": "offset points", "ha": "center"}
+        axis.annotate(f"{loss:.4f}", (epoch, loss), **above, color="tab:red")
     axis.set(xlabel="epoch", ylabel="train loss (mean over the batches)")
     axis.xaxis.get_major_locator().set_params(integer=True)
     axis.margins(0.1)
@@ -388,12 +432,12 @@ def summarise(nodes, penalty, loss):
     )
 
 
-def write_pdf(path, facts, losses, source, pages, nodes, summary):
+def write_pdf(path, facts, losses, source, published, pages, nodes, summary):
     """Writes the answers on A4: the losses, `pages` (figures), and what the nodes learned.
 
     Args:
         facts: lines about the run, pairs of a name and a value.
-        losses: train loss of each epoch.
+        losses: train loss of each epoch; `published` are those to compare it with.
         source: where the images come from.
     """
     title = f"Codelet 7: a sparse autoencoder on {source}"
@@ -404,7 +448,7 @@ def write_pdf(path, facts, losses, source, pages, nodes, summary):
         for line, (name, value) in enumerate(facts):
             first.text(0.1, 0.89 - 0.021 * line, name, va="top")
             first.text(0.4, 0.89 - 0.021 * line, value, va="top")
-        plot_losses(first.add_axes((0.12, 0.08, 0.78, 0.4)), losses, source)
+        plot_losses(first.add_axes((0.12, 0.08, 0.78, 0.4)), losses, source, published)
         pdf.savefig(first)
         for page in pages:
             pdf.savefig(page)
@@ -442,76 +486,118 @@ def draw_nodes(nodes, source, summary):
 # --- The run ---------------------------------------------------------------------------------
 
 
+def load_model(path, settings):
+    """What `save_model` wrote, a dict.
+
+    Raises:
+        UserError: it cannot be read, or a flag asks for something else than it was trained with.
+    """
+    saved = checkpoint.load_file(path)
+    if saved["model"] != NAME:
+        raise UserError(
+            f"--load {path}: that is of an {saved['model']}, not of a {NAME}; name a model.pt of codelet7.py"
+        )
+    for name, value in utils.changed_flags(make_parser(), settings, SETTINGS).items():
+        if value != saved["settings"][name]:
+            flag = f"--{name.replace('_', '-')}"
+            trained = saved["settings"][name]
+            raise UserError(f"{flag} {value}: {path} was trained with {flag} {trained}; leave {flag} out, or --load")
+    return saved
+
+
+def save_model(path, model, source, settings, losses):
+    """Saves a trained model: its `state_dict` as "weights", the settings of `SETTINGS`, the loss of each epoch."""
+    chosen = {name: getattr(settings, name) for name in SETTINGS}
+    weights = model.state_dict()
+    checkpoint.save_file(
+        path, {"model": NAME, "source": source, "settings": chosen, "weights": weights, "losses": losses}
+    )
+    print(f"  {path}")
+
+
 def main(settings):
-    """Trains, saves the pictures and the PDF, and prints each path.
+    """Trains, or loads what was trained, saves the model, the pictures and the PDF, and prints each path.
 
     Args:
-        settings: see `flags`.
+        settings: see `make_parser`.
     """
-    torch.set_num_threads(min(THREADS, torch.get_num_threads()))
-    torch.manual_seed(settings.seed)
+    saved = load_model(settings.load, settings) if settings.load else {"settings": {}}
+    settings = argparse.Namespace(**{**vars(settings), **saved["settings"]})
     device = utils.pick_device(settings.device)
-    train = utils.load_digits(True, settings.data)
-    test = utils.load_digits(False, settings.data)
-    source = train.source
-    folder = utils.picture_folder(settings.figures, "codelet7", source)
+    train_digits, test_digits = (utils.load_digits(train, settings.data) for train in (True, False))
+    source = train_digits.source
+    if settings.load and saved["source"] != source:
+        raise UserError(f"--load {settings.load}: trained on {saved['source']}, but here are {source}; see --data")
+    utils.check_batch_size(settings.batch_size, len(train_digits.images))
+    changed = utils.changed_flags(make_parser(), settings, SETTINGS)
+    folder = utils.picture_folder(settings.figures, utils.run_name("codelet7", changed), source)
 
-    if settings.batch_size > len(train.images):
-        raise UserError(f"--batch-size {settings.batch_size}: there are only {len(train.images):,} training images")
-    print(f"Data: {source}, {len(train.images):,} training and {len(test.images):,} test images; device: {device}")
-    train_dataloader = make_dataloader(train, settings.batch_size, device, settings.seed)
-    test_dataloader = make_dataloader(test, settings.batch_size, device, settings.seed)
-    images, labels = train_dataloader.dataset.images, train_dataloader.dataset.labels
-    samples = test_dataloader.dataset.images[:64]
+    train_dataloader = make_dataloader(train_digits, settings.batch_size, device, settings.seed)
+    test_dataloader = make_dataloader(test_digits, settings.batch_size, device, settings.seed)
+    images, labels = train_dataloader.dataset.tensors
+    samples = test_dataloader.dataset.tensors[0][:64]
+    torch.manual_seed(settings.seed)
     model = SparseAutoencoder(inputDims=28 * 28, hDims=settings.hidden).to(device)
-    optimizer = torch.optim.Adam(model.parameters(), lr=settings.lr, fused=True)
 
-    save_samples(train_dataloader, folder / "mnist.png", source)
-    hidden = activations(model, images)
-    pages = save_views(model, images, hidden, samples, folder, "_untrained", f"before training ({source})")
+    with utils.Threads(settings.threads, device, MOST_THREADS) as threads:
+        if not settings.load:
+            choose_threads(threads, model, images[: settings.batch_size], settings.lr)
+        utils.print_data(source, len(images), len(test_digits.images), device, threads)
+        save_samples(train_dataloader, folder / "mnist.png", source)
+        caption = f"before training ({source})"
+        pages = save_views(model, images, activations(model, images), samples, folder, "_untrained", caption)
+        before = reconstruction_error(model, images)
+        if settings.load:
+            try:
+                model.load_state_dict(saved["weights"])
+            except RuntimeError as error:  # the file is whole, the layers are others
+                raise UserError(
+                    f"--load {settings.load}: its layers are others than codelet7.py has; train anew"
+                ) from error
+            losses = saved["losses"]
+        else:
+            losses = train(model, train_dataloader, settings, threads)
+            save_model(folder / "model.pt", model, source, settings, losses)
 
-    losses = []
-    for epoch in range(1, settings.epochs + 1):
-        losses.append(train_epoch(model, train_dataloader, optimizer))
-        if not math.isfinite(losses[-1]):
-            raise UserError(f"the loss became {losses[-1]} in epoch {epoch}; try a smaller --lr than {settings.lr:g}")
-        print(f"Epoch: {epoch}/{settings.epochs} - Train Loss: {losses[-1]:.4f}")
-    test_loss = mean_loss(model, test_dataloader)
-    print(f"Test Loss: {test_loss:.4f}")
+        test_loss = mean_loss(model, test_dataloader)
+        print(f"Test Loss: {test_loss:.4f}")
+        mean_image = images.var(dim=0, correction=0).mean().item()
+        error = reconstruction_error(model, images)
+        warning = verdict(error, before, mean_image, settings.lr, settings.epochs)
+        if warning:
+            print(f"codelet7.py: {warning}", file=sys.stderr)
 
-    caption = f"after {settings.epochs} epoch{'s' if settings.epochs > 1 else ''} ({source})"
-    hidden = activations(model, images)
-    pages += save_views(model, images, hidden, samples, folder, "", caption)
-    for node, grid in enumerate(top_grids(images, hidden, range(settings.hidden))):
-        show(
-            grid,
-            folder / f"top100_node{node}.png",
-            title=f"Node {node}: the {TOP} images with the highest activation, {caption}",
-        )
-    figure = Figure(figsize=(7, 4.5), layout="constrained")
-    axis = figure.subplots()
-    plot_losses(axis, losses, source)
-    axis.set_title(f"Loss of the sparse autoencoder ({source})")
-    utils.save(figure, folder / "loss.png")
+        epochs = f"{settings.epochs} epoch{'s' if settings.epochs > 1 else ''}"
+        caption = f"after {epochs}{utils.in_words(changed)} ({source})"
+        hidden = activations(model, images)
+        pages += save_views(model, images, hidden, samples, folder, "", caption)
+        for node, grid in enumerate(top_grids(images, hidden, range(settings.hidden))):
+            title = f"Node {node}: the {TOP} images with the highest activation, {caption}"
+            show(grid, folder / f"top100_node{node}.png", title=title)
+        published = PUBLISHED_LOSSES if source == utils.MNIST and not changed.keys() - {"seed"} else {}
+        figure = Figure(figsize=(7, 4.5), layout="constrained")
+        axis = figure.subplots()
+        plot_losses(axis, losses, source, published)
+        axis.set_title(f"Loss of the sparse autoencoder{utils.in_words(changed)} ({source})")
+        utils.save(figure, folder / "loss.png")
 
-    nodes = examine_nodes(model, images, hidden, labels)
-    summary = summarise(nodes, model.batched_sparsity_penalty(hidden).item(), losses[-1])
-    facts = [
-        ("Data", f"{source}: {len(train.images):,} training and {len(test.images):,} test images"),
-        ("Preparation", f"(x / 255 - {MEAN}) / {STD}; batches of {settings.batch_size}, reshuffled every epoch"),
-        ("Model", f"784 - {settings.hidden} (sigmoid) - 784 (tanh), Xavier uniform weights, bias 0.01"),
-        ("Loss", f"mean squared error + {PENALTY_WEIGHT:g} x KL penalty with rho = {RHO}"),
-        ("Training", f"{settings.epochs} epochs of Adam, learning rate {settings.lr:g}, seed {settings.seed}"),
-        ("", ""),
-        ("Train loss, first epoch", f"{losses[0]:.4f}   (published, on MNIST: {PUBLISHED[1]:.4f})"),
-        (
-            f"Train loss, epoch {len(losses)}",
-            f"{losses[-1]:.4f}   (published, on MNIST, epoch 20: {PUBLISHED[20]:.4f})",
-        ),
-        ("Test loss", f"{test_loss:.4f}"),
-    ]
-    write_pdf(folder / "codelet7.pdf", facts, losses, source, pages, nodes, summary)
+        nodes = examine_nodes(model, images, hidden, labels)
+        summary = summarise(nodes, model.batched_sparsity_penalty(hidden).item(), losses[-1])
+        facts = [
+            ("Data", f"{source}: {len(images):,} training and {len(test_digits.images):,} test images"),
+            ("Preparation", f"(x / 255 - {MEAN}) / {STD}; batches of {settings.batch_size}, reshuffled every epoch"),
+            ("Model", f"784 - {settings.hidden} (sigmoid) - 784 (tanh), Xavier uniform weights, bias 0.01"),
+            ("Loss", f"mean squared error + {PENALTY_WEIGHT:g} x KL penalty with rho = {RHO}"),
+            ("Training", f"{epochs} of Adam, learning rate {settings.lr:g}, seed {settings.seed}"),
+            ("", ""),
+        ]
+        for epoch in sorted({1, len(losses)}):
+            beside = f"   (published: {published[epoch]:.4f})" if epoch in published else ""
+            facts.append((f"Train loss, epoch {epoch}", f"{losses[epoch - 1]:.4f}{beside}"))
+        facts.append(("Test loss", f"{test_loss:.4f}"))
+        summary = "\n".join(filter(None, (warning, summary)))
+        write_pdf(folder / "codelet7.pdf", facts, losses, source, published, pages, nodes, summary)
 
 
 if __name__ == "__main__":
-    main(settings)
+    utils.run(main, settings)

@@ -5,6 +5,7 @@ A model is seen through its methods alone: `model(images)`, `model.decoder(codes
 """
 
 import contextlib
+import textwrap
 from typing import NamedTuple
 
 import matplotlib.style
@@ -12,6 +13,7 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.patches import Rectangle
 from matplotlib.patheffects import withStroke
 from torch.nn import functional as F
 from torchvision.utils import make_grid
@@ -22,12 +24,14 @@ from utils import GREY, UserError, show
 PLOTTED = 10_000  # training images whose codes are plotted
 BLOCK = 10_000  # images that pass through a model at a time, which bounds the memory
 NEIGHBOURS = 10  # training codes that vote on a test code
+RANDOM = 2_000  # random codes that are decoded, and test images that they are compared with
+CLEAR = 0.6  # share of a label around a place from which it has a clear majority there
 CELLS = 60  # a side of the grid in which codes are counted
 MOSAIC = 25  # images on a side of the mosaic
 # Ten colours that a colour-blind reader can tell apart as far as ten can be (Petroff 2021, arXiv:2107.02270)
 COLOURS = matplotlib.style.library["petroff10"]["axes.prop_cycle"].by_key()["color"]
 ON_COLOURS = {"fontweight": "bold", "path_effects": [withStroke(linewidth=3, foreground="white")]}  # of a text
-STAR = {"marker": "*", "color": "black", "markeredgecolor": "white"}
+LEGEND = {"columnspacing": 0.8, "frameon": False}
 
 
 # --- Encoding and decoding -------------------------------------------------------------------
@@ -69,6 +73,11 @@ def decode(model, codes):
         return in_blocks(model.decoder, torch.as_tensor(codes, dtype=torch.float32, device=device)).cpu()
 
 
+def normal(uniform):
+    """The quantiles of N(0, 1) at numbers in (0, 1), an array: where these are random, samples of N(0, 1)."""
+    return torch.special.ndtri(torch.as_tensor(uniform)).numpy()
+
+
 def reconstruction_error(model, images):
     """Mean squared error over all pixels of images `(N, 28, 28)`."""
     return F.mse_loss(reconstruct(model, images), images).item()
@@ -91,25 +100,106 @@ def neighbour_share(codes, labels, test_codes, test_labels):
     return (in_blocks(vote, test_codes, size=500) == test_labels).float().mean().item()
 
 
-def measurements(model, images, labels, test_images, test_labels):
-    """What a run prints of its model, in lines; images `(N, 28, 28)` and labels `(N,)` of the two sets."""
-    error, test_error = reconstruction_error(model, images), reconstruction_error(model, test_images)
+class Measured(NamedTuple):
+    """What is measured of a trained model, beside what answering each image with the mean image gives."""
+
+    loss: str  # what the loss is
+    parts: dict  # of the test set's loss, by name
+    baseline: float  # the loss of the mean image
+    errors: tuple  # mean squared errors, training and test set
+    neighbours: float  # see `neighbour_share`
+    spread: tuple  # standard deviation of the codes in c1 and c2, the distance of the farthest from their mean
+
+    def lines(self):
+        """The measurements in words."""
+        parts = " + ".join(f"{part:#.4g} {name}" for name, part in self.parts.items())
+        std1, std2, farthest = self.spread
+        return [
+            f"{self.loss}: {parts} = {sum(self.parts.values()):#.4g} (test set); the mean image: {self.baseline:#.4g}",
+            "mean squared error: {:.4f} training, {:.4f} test".format(*self.errors),
+            f"test images that their {NEIGHBOURS} nearest training codes label rightly: {self.neighbours:.1%}",
+            f"standard deviation of the codes: {std1:.2f} in c1, {std2:.2f} in c2; the farthest is {farthest:.1f} out",
+        ]
+
+
+def measure(model, images, labels, test_images, test_labels):
+    """`Measured`; images `(N, 28, 28)` and labels `(N,)` of the two sets."""
     codes, test_codes = encode(model, images), encode(model, test_images)
-    share = neighbour_share(codes, labels, test_codes, test_labels)
-    (std1, std2), farthest = codes.std(dim=0), (codes - codes.mean(dim=0)).norm(dim=1).max()
-    return [
-        f"mean squared error: {error:.4f} training, {test_error:.4f} test",
-        f"test images that their {NEIGHBOURS} nearest training codes label rightly: {share:.1%}",
-        f"standard deviation of the codes: {std1:.2f}, {std2:.2f}; farthest from their mean: {farthest:.2f}",
-    ]
+    return Measured(
+        loss=model.LOSS,
+        parts=dict(zip(model.PARTS, mean_losses(model, test_images), strict=True)),
+        baseline=model.baseline(images),
+        errors=(reconstruction_error(model, images), reconstruction_error(model, test_images)),
+        neighbours=neighbour_share(codes, labels, test_codes, test_labels),
+        spread=(*codes.std(dim=0).tolist(), (codes - codes.mean(dim=0)).norm(dim=1).max().item()),
+    )
 
 
-def square(codes):
-    """The square of the plane that holds most of the codes `(N, 2)`: (low, high) of c1 and of c2, both of one length.
+def nearest(pictures, images, labels):
+    """For pictures `(M, 28, 28)` the digit of the image nearest to each among images `(N, 28, 28)` with labels `(N,)`,
+    `(M,)`, and the Euclidean distance between the two, `(M,)`."""
+    flat = images.flatten(1)
+    closest = [torch.cdist(block.flatten(1), flat).min(dim=1) for block in pictures.to(images.device).split(500)]
+    return labels[torch.cat([found.indices for found in closest])], torch.cat([found.values for found in closest])
 
-    It spans the 2 % to 98 % quantiles of the wider direction, and so leaves out what lies far out.
+
+class RandomDigits(NamedTuple):
+    """What the decoder makes of random codes, all of it measured by the nearest training image of each picture."""
+
+    words: str  # how the codes are drawn
+    grid: torch.Tensor  # 64 of the pictures, 8 x 8
+    shares: list  # of the pictures that are nearest to a 0, a 1, ... a 9
+    distance: float  # to the nearest training image, median
+    near: float  # share of the pictures that have it nearer than `far`
+    usual: float  # the median distance of reconstructed test images
+    far: float  # beyond which 5 % of the reconstructed test images have their nearest training image
+
+    def evenness(self):
+        """So many digits, all equally frequent, would be as even: the exponential of the entropy, 1 to 10."""
+        shares = np.array(self.shares)
+        return float(np.exp(-np.sum(shares * np.log(np.maximum(shares, 1e-12)))))
+
+    def sentence(self):
+        """The measurements in words."""
+        most, least = int(np.argmax(self.shares)), int(np.argmin(self.shares))
+        return (
+            f"Of {RANDOM:,} random codes {self.words}, {self.shares[most]:.0%} give a {most} and "
+            f"{self.shares[least]:.1%} a {least}, as evenly as {self.evenness():.1f} of 10 digits; {self.near:.0%} of "
+            f"them lie as near to a training image as 95% of the reconstructions do (median distance "
+            f"{self.distance:.1f}, reconstructions {self.usual:.1f})"
+        )
+
+
+def random_digits(plane, images, labels, test_images):
+    """A list of `RandomDigits`, one for each way in which the model draws random codes.
+
+    Args:
+        images, labels: the training set, `(N, 28, 28)` and `(N,)`.
+        test_images: `(M, 28, 28)`, of which the first 2,000 are reconstructed for comparison.
     """
-    low, high = np.quantile(codes, (0.02, 0.98), axis=0)
+    _, usual = nearest(reconstruct(plane.model, test_images[:RANDOM]), images, labels)
+    far = usual.quantile(0.95).item()
+    drawn = []
+    uniform = np.random.default_rng(0).random((RANDOM, 2))
+    ways = {plane.model.SPREAD: plane.model.spread(uniform, plane.limits)}
+    if width := plane.model.WIDE:
+        ways[f"from N(0, {width}² I), with no look at where the data lie"] = width * normal(uniform)
+    for words, codes in ways.items():
+        pictures = decode(plane.model, codes)
+        digits, distances = nearest(pictures, images, labels)
+        shares = (digits.bincount(minlength=10) / len(digits)).tolist()
+        grid = make_grid(pictures[:64].unsqueeze(1), nrow=8)[0]
+        near = (distances <= far).float().mean().item()
+        drawn.append(RandomDigits(words, grid, shares, distances.median().item(), near, usual.median().item(), far))
+    return drawn
+
+
+def square(codes, tail=0.02):
+    """A square of the plane: (low, high) of c1 and of c2, both of one length.
+
+    It spans the quantiles `tail` to 1 - `tail` of the codes `(N, 2)` in the wider direction, and a little more.
+    """
+    low, high = np.quantile(codes, (tail, 1 - tail), axis=0)
     half = 0.55 * (high - low).max()
     return tuple((middle - half, middle + half) for middle in (low + high) / 2)
 
@@ -138,29 +228,49 @@ class Plane(NamedTuple):
         windows = np.lib.stride_tricks.sliding_window_view(np.pad(counts, 1), (3, 3))
         return windows.sum(axis=(2, 3)), *((edge[1:] + edge[:-1]) / 2 for edge in edges)
 
-    def best_code(self, label):
+    def inside(self):
+        """Share of the codes that lie in the square."""
+        low, high = np.transpose(self.limits)
+        return float(((self.codes >= low) & (self.codes <= high)).all(axis=1).mean())
+
+    def best_code(self, label, free=None):
         """The code in the middle of the most images of `label`, each place's count taken times the fourth power of
-        their share among all images there: where they are many, and nearly alone."""
+        their share among all images there: where they are many, and nearly alone.
+
+        Args:
+            free: cells among which to choose, bool `(CELLS, CELLS)`; None for all.
+
+        Returns:
+            The code `(c1, c2)`; the share of `label` among the training codes around it, 0 to 1; and its cell.
+        """
         own, c1, c2 = self.count([label])
         share = own / np.maximum(self.count(range(10))[0], 1)
-        at1, at2 = np.unravel_index((own * share**4).argmax(), own.shape)
-        return float(c1[at1]), float(c2[at2])
+        score = own * share**4 * (1 if free is None else free)
+        at = np.unravel_index(score.argmax(), own.shape)
+        return (float(c1[at[0]]), float(c2[at[1]])), float(share[at]), at
 
 
 # --- Pictures --------------------------------------------------------------------------------
 
 
-def draw_scatter(axis, plane, size=4):
-    """The codes in the (c1, c2)-plane, coloured by label, each label's number at the centre of its densest spot."""
+def draw_scatter(axis, plane, size=4, star=None):
+    """The codes in the (c1, c2)-plane, coloured by label, with a legend. A label's number stands where the label has
+    a clear majority, if anywhere; a star marks the code `star`, if any."""
     order = np.random.default_rng(0).permutation(len(plane.codes))  # else the last label would cover the others
     axis.scatter(*plane.codes[order].T, c=np.array(COLOURS)[plane.labels[order]], s=size, alpha=0.6, linewidths=0)
-    taken = np.zeros((CELLS, CELLS), bool)  # cells too close to a number that is already there
+    free = np.ones((CELLS, CELLS), bool)  # cells not too close to what is already written there
+    if star is not None:
+        axis.plot(*star, "*", color="black", markeredgecolor="white", markersize=22, zorder=4)
+        c1, c2 = plane.count([])[1:]
+        free[np.ix_(abs(c1 - star[0]) < 4 * (c1[1] - c1[0]), abs(c2 - star[1]) < 4 * (c2[1] - c2[0]))] = False
     for label in range(10):
-        counts, c1, c2 = plane.count([label])
-        at1, at2 = np.unravel_index(np.where(taken, -1, counts).argmax(), counts.shape)
-        taken[max(0, at1 - 2) : at1 + 3, max(0, at2 - 2) : at2 + 3] = True
-        axis.text(c1[at1], c2[at2], str(label), fontsize=15, ha="center", va="center", **ON_COLOURS)
+        code, share, (at1, at2) = plane.best_code(label, free)
+        if share > CLEAR and free[at1, at2]:
+            axis.text(*code, str(label), fontsize=15, ha="center", va="center", **ON_COLOURS)
+            free[max(0, at1 - 3) : at1 + 4, max(0, at2 - 3) : at2 + 4] = False
     axis.set(xlim=plane.limits[0], ylim=plane.limits[1], xlabel="$c_1$", ylabel="$c_2$", aspect="equal")
+    marks = [Line2D([], [], marker="o", linestyle="", color=colour) for colour in COLOURS]
+    axis.legend(marks, range(10), ncols=10, loc="upper center", bbox_to_anchor=(0.5, -0.09), handletextpad=0, **LEGEND)
 
 
 def square_figure(title):
@@ -172,17 +282,17 @@ def square_figure(title):
 
 
 def save_latent(plane, path):
-    """`latent.png`: where the digits lie."""
-    low, high = np.transpose(plane.limits)
-    outside = ((plane.codes < low) | (plane.codes > high)).any(axis=1).mean()
-    figure, axis = square_figure(
-        f"Codes of {len(plane.codes):,} training images ({plane.source}); {outside:.1%} lie outside"
-    )
-    draw_scatter(axis, plane)
-    marks = [
-        Line2D([], [], marker="o", linestyle="", color=colour, label=label) for label, colour in enumerate(COLOURS)
-    ]
-    axis.legend(handles=marks, title="label", loc="upper left", bbox_to_anchor=(1, 1))
+    """`latent.png`: where the digits lie, in the frame that holds most codes and in its middle, enlarged."""
+    figure = Figure(figsize=(15, 8.6), dpi=120, layout="constrained")
+    figure.suptitle(f"Codes of {len(plane.codes):,} training images, coloured by label ({plane.source})")
+    middle = plane._replace(limits=square(plane.codes, tail=0.15))
+    axes = figure.subplots(1, 2)
+    draw_scatter(axes[0], plane)
+    axes[0].set_title(f"{plane.inside():.1%} of the codes lie in this frame")
+    draw_scatter(axes[1], middle, size=8)
+    axes[1].set_title(f"its middle, enlarged, with {middle.inside():.1%} of the codes")
+    (left, right), (bottom, top) = middle.limits
+    axes[0].add_patch(Rectangle((left, bottom), right - left, top - bottom, fill=False, linewidth=1.5, zorder=3))
     utils.save(figure, path)
 
 
@@ -207,44 +317,113 @@ def save_plane(plane, path):
     utils.save(figure, path)
 
 
-def random_grid(plane):
-    """64 random codes, spread as the model says, decoded, 8 x 8."""
-    codes = plane.model.spread(np.random.default_rng(0).random((64, 2)), plane.limits)
-    return make_grid(decode(plane.model, codes).unsqueeze(1), nrow=8)
+def draw_random(upper, lower, drawn):
+    """64 random digits on the axes `upper`; below them, on `lower`, how frequent each digit is among many more."""
+    upper.imshow(drawn.grid.numpy(), **GREY)
+    upper.set_title(f"random codes {drawn.words}")
+    upper.axis("off")
+    lower.bar(range(10), [100 * share for share in drawn.shares], color=COLOURS)
+    lower.axhline(10, color="black", linestyle=":", linewidth=1)
+    lower.set(xticks=range(10), ylabel="% of them", xlabel=textwrap.fill(drawn.sentence(), 68))
 
 
-def save_random(plane, path):
-    """`random.png`: what the decoder makes of random codes."""
-    show(random_grid(plane), path, title=f"64 random codes, {plane.model.SPREAD},\ndecoded ({plane.source})")
-
-
-def save_comparison(planes, path):
-    """`unruly_or_tamed.png`: for each model the scatter of its codes above 64 random codes, decoded."""
-    figure = Figure(figsize=(11, 11.6), dpi=120, layout="constrained")
-    figure.suptitle("Two numbers for a digit, without and with a rule for where they lie", fontsize="x-large")
-    for (upper, lower), plane in zip(figure.subplots(2, len(planes)).T, planes, strict=True):
-        draw_scatter(upper, plane, size=2)
-        upper.set_title(f"Codes of the {plane.model.NAME}\n({plane.source})")
-        lower.imshow(random_grid(plane)[0].numpy(), **GREY)
-        lower.set_title(f"64 random codes, {plane.model.SPREAD}, decoded")
-        lower.axis("off")
+def save_random(plane, drawn, path):
+    """`random.png`: what the decoder makes of random codes, a column for each way of drawing them."""
+    figure = Figure(figsize=(6 * len(drawn), 8.6), dpi=120, layout="constrained")
+    figure.suptitle(f"What the {plane.model.NAME} makes of random codes\n({plane.source})")
+    axes = figure.subplots(2, len(drawn), squeeze=False, height_ratios=(6, 1.3))
+    for column, digits in zip(axes.T, drawn, strict=True):
+        draw_random(*column, digits)
     utils.save(figure, path)
 
 
-def save_code(plane, code, path, chosen=""):
+def save_comparison(planes, drawn, path):
+    """`unruly_or_tamed.png`: for each `Plane` the scatter of its codes, above what its first `RandomDigits` are."""
+    figure = Figure(figsize=(12, 15.4), dpi=110, layout="constrained")
+    figure.suptitle("Two numbers for a digit, without and with a rule for where they lie", fontsize="x-large")
+    axes = figure.subplots(3, len(planes), height_ratios=(6, 6, 1.3))
+    for (top, middle, bottom), plane, digits in zip(axes.T, planes, drawn, strict=True):
+        draw_scatter(top, plane, size=2)
+        top.set_title(f"Codes of the {plane.model.NAME} ({plane.source})")
+        draw_random(middle, bottom, digits)
+    utils.save(figure, path)
+
+
+def save_code(plane, code, path, title=""):
     """A code marked on the scatter, beside the image that the decoder makes of it."""
-    figure = Figure(figsize=(9, 4.9), dpi=150)
-    left, right = figure.add_axes((0.08, 0.11, 0.43, 0.79)), figure.add_axes((0.56, 0.11, 0.43, 0.79))
-    draw_scatter(left, plane, size=2)
-    left.plot(*code, **STAR, markersize=22)
-    left.set(title=f"Codes of {len(plane.codes):,} training images ({plane.source})")
-    (low1, high1), (low2, high2) = plane.limits
-    grow = max(0, low1 - code[0], code[0] - high1, low2 - code[1], code[1] - high2)  # a code far out is shown too
-    left.set(xlim=(low1 - grow, high1 + grow), ylim=(low2 - grow, high2 + grow))
-    right.imshow(decode(plane.model, [code])[0].numpy(), **GREY)
-    right.set_title(f"{chosen}code ({code[0]:.2f}, {code[1]:.2f}), decoded")
+    figure = Figure(figsize=(9.6, 5.5), dpi=150, layout="constrained")
+    figure.suptitle(title)
+    left, right = figure.subplots(1, 2)
+    code = np.array(code)
+    low, high = np.transpose(plane.limits)
+    room = 0.05 * (high - low).max()
+    grow = max(0, (low + room - code).max(), (code + room - high).max())  # a code far out is shown too, and whole
+    draw_scatter(left, plane._replace(limits=tuple(zip(low - grow, high + grow, strict=True))), size=2, star=code)
+    left.set_title(f"Codes of {len(plane.codes):,} training images\n({plane.source})")
+    right.imshow(decode(plane.model, code[None])[0].numpy(), **GREY)
+    right.set_title(f"code ({code[0]:.2f}, {code[1]:.2f}), decoded")
     right.axis("off")
     utils.save(figure, path)
+
+
+class Chosen(NamedTuple):
+    """A code that should give a digit."""
+
+    digit: int
+    code: tuple  # (c1, c2)
+    picture: torch.Tensor  # (28, 28), what it decodes to
+    share: float  # of the digit among the training codes around it
+    of_all: float  # share of the digit among all training codes
+    nearest: int  # the digit of the training image that is nearest to the picture
+
+    def sentence(self):
+        """Why this code, and what came of it, in words."""
+        return (
+            f"Code for a {self.digit}: ({self.code[0]:.2f}, {self.code[1]:.2f}); {self.share:.0%} of the training "
+            f"codes around it are {self.digit}s ({self.of_all:.0%} of all); decoded it is nearest to a {self.nearest}"
+        )
+
+
+def choose_codes(plane, images, labels):
+    """A list of ten `Chosen`, one for each digit; images `(N, 28, 28)` and labels `(N,)` are the training set's."""
+    codes, shares, _ = zip(*(plane.best_code(digit) for digit in range(10)), strict=True)
+    pictures = decode(plane.model, codes)
+    found, _ = nearest(pictures, images, labels)
+    of_all = np.bincount(plane.labels, minlength=10) / len(plane.labels)
+    return [Chosen(*chosen) for chosen in zip(range(10), codes, pictures, shares, of_all, found.tolist(), strict=True)]
+
+
+def save_digit(plane, chosen, folder):
+    """`digit4.png` or the like: a `Chosen` code in the plane, and what it decodes to."""
+    save_code(plane, chosen.code, folder / f"digit{chosen.digit}.png", chosen.sentence())
+
+
+def save_digits(chosen, path, source):
+    """`digits.png`: the ten `Chosen` as a sheet."""
+    titles = [
+        f"{one.digit} at ({one.code[0]:.2f}, {one.code[1]:.2f})\n{one.share:.0%} around it are {one.digit}s\n"
+        f"nearest to a {one.nearest}"
+        for one in chosen
+    ]
+    title = f"A code for each digit, decoded ({source})"
+    show([one.picture for one in chosen], path, title=title, titles=titles, columns=5, zoom=7)
+
+
+def save_pictures(plane, images, labels, test_images, folder):
+    """Saves all pictures of a model's plane in a folder; returns what they say, in sentences.
+
+    Args:
+        images, labels: the training set, `(N, 28, 28)` and `(N,)`.
+        test_images: `(M, 28, 28)`.
+    """
+    save_latent(plane, folder / "latent.png")
+    save_plane(plane, folder / "plane.png")
+    drawn = random_digits(plane, images, labels, test_images)
+    save_random(plane, drawn, folder / "random.png")
+    chosen = choose_codes(plane, images, labels)
+    save_digits(chosen, folder / "digits.png", plane.source)
+    save_digit(plane, chosen[4], folder)
+    return [*(digits.sentence() for digits in drawn), chosen[4].sentence()]
 
 
 def wire_explorer(figure, plane):
@@ -279,13 +458,13 @@ def wire_explorer(figure, plane):
     def on_click(event):
         if event.inaxes is left and not canvas.widgetlock.locked():  # locked: the toolbar zooms or pans
             on_move(event)
-            left.plot(event.xdata, event.ydata, **STAR, markersize=16)
+            left.plot(event.xdata, event.ydata, "*", color="black", markeredgecolor="white", markersize=16)
             left.annotate(
                 caption.get_text(),
                 (event.xdata, event.ydata),
                 xytext=(8, 8),
                 textcoords="offset points",
-                **ON_COLOURS,
+                path_effects=[withStroke(linewidth=3, foreground="white")],
             )
             print(f"code {caption.get_text()}")
             canvas.draw_idle()

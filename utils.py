@@ -122,6 +122,11 @@ def seed(text):
     return number(text, int, 0, 2**63 - 1, "a whole number from 0 to 2**63 - 1")
 
 
+def digit(text):
+    """`text` as a digit, for argparse."""
+    return number(text, int, 0, 9, "a digit, 0 to 9")
+
+
 def number(text, kind, smallest, largest, expected):
     """`text` as a number of `kind` (int or float) in [smallest, largest]; `expected` says so in words."""
     try:
@@ -637,7 +642,8 @@ def draw(figure, images, title="", titles=(), columns=None, zoom=None, size=None
     zoom = zoom or max(3, 280 // max(pixels_down, columns * pixels_across))
     # All in inches, and in whole dots at 100 dots an inch: then every pixel is equally large.
     head, gap = 0.6, 0.1
-    labels = [0.3 if row * columns < len(titles) else gap for row in range(rows)]  # above each row
+    lines = 1 + max((title.count("\n") for title in titles), default=0)
+    labels = [0.1 + 0.2 * lines if row * columns < len(titles) else gap for row in range(rows)]  # above each row
     across, down = pixels_across * zoom / figure.dpi, pixels_down * zoom / figure.dpi
     if size:
         shrink = min(((size[0] - gap) / columns - gap) / across, (size[1] - head - gap - sum(labels)) / (rows * down))

@@ -68,10 +68,10 @@ def handed_out(data, folder):
 
 def ours(data):
     """(b): what codelet7.py runs; returns a function that trains one epoch."""
-    train_dataloader = codelet7.make_dataloader(utils.load_digits(True, data), BATCH_SIZE, "cpu", seed=0)
+    train_dataloader = codelet7.make_dataloader(utils.load_digits(True, data), BATCH_SIZE)
     torch.manual_seed(0)
     model = codelet7.SparseAutoencoder(28 * 28, 10)
-    optimizer = torch.optim.Adam(model.parameters(), lr=LR, fused=True)
+    optimizer = codelet7.make_optimizer(model, LR)
     return lambda: codelet7.train_epoch(model, train_dataloader, optimizer)
 
 
@@ -81,7 +81,7 @@ def main(settings):
     with tempfile.TemporaryDirectory() as folder:
         b, a = ours(settings.data), handed_out(settings.data, folder)
         for round in range(1, settings.rounds + 1):
-            for name, epoch, count in (("handed out", a, threads), ("codelet7.py", b, min(threads, codelet7.THREADS))):
+            for name, epoch, count in (("handed out", a, threads), ("codelet7.py", b, min(threads, codelet7.MOST_THREADS))):
                 torch.set_num_threads(count)
                 start = time.perf_counter()
                 loss = epoch()

@@ -1,14 +1,18 @@
 """The sparse autoencoder: against the assignment's numbers, NumPy in float64, and by running it."""
 
+import gzip
+import hashlib
 import os
 import re
+import struct
 import subprocess
 import sys
 
 import numpy as np
 import pytest
 import torch
-from torchvision.utils import make_grid
+from matplotlib import image, pyplot
+from torchvision.datasets import MNIST
 
 import codelet7
 import utils
@@ -19,6 +23,7 @@ FILES = [
     "codelet7.pdf",
     "loss.png",
     "mnist.png",
+    "model.pt",
     "reconstructions.png",
     "reconstructions_untrained.png",
     "top100.png",
@@ -38,6 +43,35 @@ def drawn():
     return utils.Digits(*draw_digits(2000, seed=0), utils.DRAWN)
 
 
+@pytest.fixture(scope="module")
+def files(tmp_path_factory, drawn):
+    """A folder with a small MNIST, 2,000 training and 1,000 test digits, and the names and sums of its files."""
+    folder = tmp_path_factory.mktemp("files")
+    resources = []
+    for (name, _), half in zip(
+        MNIST.resources, (drawn.images, drawn.labels, drawn.images[1000:], drawn.labels[1000:]), strict=False
+    ):
+        header = struct.pack(f">HBB{half.ndim}I", 0, 8, half.ndim, *half.shape)
+        file = gzip.compress(header + half.astype(np.uint8).tobytes(), compresslevel=1, mtime=0)
+        (folder / name).write_bytes(file)
+        resources.append((name, hashlib.md5(file).hexdigest()))
+    return folder, resources
+
+
+@pytest.fixture
+def run(files, monkeypatch, tmp_path):
+    """Runs `codelet7.main` with flags on the small MNIST; returns the folder of all figures."""
+    folder, resources = files
+    monkeypatch.setattr(MNIST, "resources", resources)
+
+    def main(*flags):
+        flags = ("--data", str(folder), "--figures", str(tmp_path), *map(str, flags))
+        codelet7.main(codelet7.make_parser().parse_args(flags))
+        return tmp_path
+
+    return main
+
+
 def reference_penalty(hidden):
     """The assignment's formula, step by step, in NumPy's float64."""
     rho, rho_hat = 0.05, np.clip(np.asarray(hidden, np.float64).mean(axis=0), 1e-8, 1 - 1e-8)
@@ -52,7 +86,7 @@ def test_the_assignments_example(model):
     assert f"{model.batched_sparsity_penalty(hidden):.4f}" == "1.1490"
 
 
-@pytest.mark.parametrize("dtype, tolerance", [(torch.float32, 1e-5), (torch.float64, 1e-12)])
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.float64, 1e-12)])
 def test_penalty_against_numpy(model, dtype, tolerance):
     generator = torch.Generator().manual_seed(0)
     for power in (0.1, 1, 10):  # activations near 1, spread out, near 0
@@ -61,7 +95,7 @@ def test_penalty_against_numpy(model, dtype, tolerance):
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.parametrize("stuck, cost", [(1.0, 17.30), (0.0, 0.7225)])
+@pytest.mark.parametrize(("stuck", "cost"), [(1.0, 17.30), (0.0, 0.7225)])
 def test_penalty_is_finite_at_both_ends(model, dtype, stuck, cost):
     hidden = torch.full((8, 1), stuck, dtype=dtype, requires_grad=True)
     penalty = model.batched_sparsity_penalty(hidden)
@@ -81,14 +115,19 @@ def test_penalty_gradients(model):
     [
         torch.zeros(0, 10),
         torch.zeros(10),
-        torch.full((4, 2), 1.01),
-        torch.full((4, 2), -0.01),
-        torch.full((4, 2), float("nan")),
+        torch.zeros(2, 3, 10),
     ],
 )
 def test_penalty_refuses(model, hidden):
     with pytest.raises(ValueError, match="expected"):
         model.batched_sparsity_penalty(hidden)
+
+
+def test_nan_does_not_pass_for_a_number(model):
+    hidden = torch.rand(4, 10)
+    hidden[2, 3] = torch.nan
+    assert model.batched_sparsity_penalty(hidden).isnan()
+    assert model.loss_function(torch.zeros(4, 784), hidden, torch.zeros(4, 784)).isnan()
 
 
 # --- The model
@@ -117,7 +156,7 @@ def test_forward_shapes(model, shape):
     x = torch.randn(shape)
     hidden, reconstruction = model(x)
     assert hidden.shape == (3, 10) and reconstruction.shape == shape
-    assert 0 <= hidden.min() and hidden.max() <= 1 and reconstruction.abs().max() <= 1
+    assert hidden.min() >= 0 and hidden.max() <= 1 and reconstruction.abs().max() <= 1
     flat = x.reshape(3, 784).double().numpy()
     layer = {name: value.detach().double().numpy() for name, value in model.state_dict().items()}
     expected = 1 / (1 + np.exp(-(flat @ layer["encoder.0.weight"].T + layer["encoder.0.bias"])))
@@ -143,43 +182,82 @@ def test_loss_function(model):
 # --- Data and training
 
 
-def test_train_dataloader_and_the_assignments_snippet(drawn, monkeypatch):
-    train_dataloader = codelet7.make_dataloader(drawn, 64, "cpu", seed=0)
-    assert isinstance(train_dataloader, torch.utils.data.DataLoader)
-    shown = []
-    show = shown.append
+NOTEBOOK = """
+import codelet7, utils
+from torchvision.utils import make_grid
+from utils import show
+train_dataloader = codelet7.make_dataloader(utils.load_digits(), batch_size=64)
+"""
+SNIPPET = """
+batch = next(iter(train_dataloader))
+images, _ = batch
+g = [image for image in images]
+grid = make_grid(g, 16)
+show(grid)
+"""
 
-    batch = next(iter(train_dataloader))
-    images, _ = batch
-    g = [image for image in images]
-    grid = make_grid(g, 16)
-    show(grid)
 
+def test_a_notebooks_first_lines_and_the_assignments_snippet(files, drawn, monkeypatch, tmp_path, capsys):
+    folder, resources = files
+    monkeypatch.setattr(MNIST, "resources", resources)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data").symlink_to(folder)
+    names = {}
+    exec(NOTEBOOK + SNIPPET, names)
+    shown = pyplot.gcf().axes[0].images[0].get_array()
+    pyplot.close("all")
+    assert isinstance(names["train_dataloader"], torch.utils.data.DataLoader)
+    images, labels = names["batch"]
     assert images.shape == (64, 1, 28, 28) and images.dtype == torch.float32
-    assert _.shape == (64,) and _.dtype == torch.int64
-    assert shown[0].shape == (3, 4 * 30 + 2, 16 * 30 + 2)
+    assert labels.shape == (64,) and labels.dtype == torch.int64
+    assert shown.shape == (4 * 30 + 2, 16 * 30 + 2, 3)
+    for place in (0, 17, 63):
+        top, left = 30 * (place // 16) + 2, 30 * (place % 16) + 2
+        np.testing.assert_allclose(shown[top : top + 28, left : left + 28, 0], original(images)[place] / 255, atol=1e-5)
 
 
-def test_an_epoch_is_every_image_once_in_a_new_order(drawn):
-    train_dataloader = codelet7.make_dataloader(drawn, 64, "cpu", seed=0)
-    epochs = [list(train_dataloader) for _ in range(2)]
-    assert len(epochs[0]) == len(train_dataloader) == 32 and len(epochs[0][-1][0]) == 2000 - 31 * 64
-    expected = ((drawn.images / 255 - 0.1307) / 0.3081).reshape(2000, 784)
-    order = np.lexsort(expected.T)
-    for epoch in epochs:
-        images = torch.cat([images for images, _ in epoch]).view(2000, 784).numpy()
-        labels = torch.cat([labels for _, labels in epoch]).numpy()
-        mine = np.lexsort(np.round(images.astype(np.float64) * 0.3081 * 255 + 0.1307 * 255).T)
-        np.testing.assert_allclose(images[mine], expected[order], atol=1e-5)
-        assert np.bincount(labels).tolist() == np.bincount(drawn.labels).tolist()
-    assert not torch.equal(epochs[0][0][0], epochs[1][0][0])
+def test_saved_samples(drawn, tmp_path):
+    codelet7.save_samples(codelet7.make_dataloader(drawn, 100), tmp_path / "mnist.png", drawn.source)
+    batch, _ = next(iter(codelet7.make_dataloader(drawn, 100)))
+    picture = image.imread(tmp_path / "mnist.png")[..., 0]
+    rows = original(batch[:64]).reshape(4, 16, 28, 28)
+    found = 0
+    for row, column in ((0, 0), (1, 5), (3, 15)):  # each pixel is 3 dots a side, below the title
+        top, left = 70 + 3 * (30 * row + 2), 10 + 3 * (30 * column + 2)
+        seen = picture[top : top + 84, left : left + 84]
+        expected = np.kron(rows[row, column] / 255, np.ones((3, 3)))
+        found += np.abs(seen - expected).max() < 2 / 255
+    assert found == 3 and picture.shape == (70 + 366 + 10, 20 + 1446)
+
+
+def original(images):
+    """The bytes of normalised images."""
+    return torch.round((images[:, 0] * 0.3081 + 0.1307) * 255).to(torch.uint8).numpy()
+
+
+def test_an_epoch_is_every_image_once_with_its_label_in_a_new_order(drawn):
+    train_dataloader = codelet7.make_dataloader(drawn, 64)
+    assert len(train_dataloader) == 32
+    expected = sorted((image.tobytes(), int(label)) for image, label in zip(drawn.images, drawn.labels, strict=False))
+    orders = []
+    for _ in range(2):
+        epoch = list(train_dataloader)
+        assert [len(images) for images, _ in epoch] == 31 * [64] + [2000 - 31 * 64]
+        pairs = [
+            (one.tobytes(), int(label))
+            for images, labels in epoch
+            for one, label in zip(original(images), labels, strict=False)
+        ]
+        assert sorted(pairs) == expected != pairs
+        orders.append(pairs)
+    assert orders[0] != orders[1]
 
 
 def train(drawn, seed, epochs=3):
     torch.manual_seed(seed)
-    train_dataloader = codelet7.make_dataloader(drawn, 64, "cpu", seed)
+    train_dataloader = codelet7.make_dataloader(drawn, 64, seed=seed)
     model = codelet7.SparseAutoencoder(784, 10)
-    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, fused=True)
+    optimizer = codelet7.make_optimizer(model, 1e-3)
     return [codelet7.train_epoch(model, train_dataloader, optimizer) for _ in range(epochs)]
 
 
@@ -189,7 +267,57 @@ def test_training_lowers_the_loss_and_a_seed_repeats_it(drawn):
     assert losses == train(drawn, seed=0) != train(drawn, seed=1)
 
 
+def test_losses_are_means(model, drawn):
+    dataloader = codelet7.make_dataloader(drawn, 300)
+    images = dataloader.dataset.tensors[0]
+    losses = [model.loss_function(images, *model(images)).item() for images, _ in dataloader]
+    losses = [model.loss_function(images, *model(images)).item() for images, _ in dataloader]
+    dataloader = codelet7.make_dataloader(drawn, 300)
+    list(dataloader)
+    assert codelet7.mean_loss(model, dataloader) == pytest.approx(np.mean(losses), rel=1e-6)
+    expected = (model(images)[1].detach().double() - images.double()).square().mean().item()
+    assert codelet7.reconstruction_error(model, images) == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_student_who_changes_the_penalty_changes_the_loss(model):
+    x, hidden = torch.zeros(3, 784), torch.rand(3, 10)
+    before = model.loss_function(x, hidden, x).item()
+    model.batched_sparsity_penalty = lambda hidden: hidden.sum() * 0 + 7
+    assert model.loss_function(x, hidden, x).item() == pytest.approx(7e-4) != before
+
+
+@pytest.mark.parametrize(
+    ("error", "before", "begins"),
+    [
+        (0.6, 1.1, ""),
+        (0.75, 1.1, "Training has only begun: .* 0.7500, .* 0.7000 .*more than --epochs 3"),
+        (1.4, 1.1, "Training diverged: .* 1.4000, .* 0.7000 .* 1.1000, .*a smaller --lr than 10"),
+    ],
+)
+def test_verdict(error, before, begins):
+    assert re.fullmatch(f"{begins}.*" if begins else "", codelet7.verdict(error, before, 0.7, lr=10, epochs=3))
+
+
 # --- Pictures and answers
+
+
+def test_grids_show_what_they_should(model, drawn):
+    images = codelet7.make_dataloader(drawn, 64).dataset.tensors[0][:150]
+    hidden = codelet7.activations(model, images)
+    inputs, outputs = codelet7.reconstruction_grids(model, images[:64])
+    assert inputs.shape == outputs.shape == (3, 16 * 30 + 2, 4 * 30 + 2)
+    top = codelet7.top_grids(images, hidden, [3, 7])
+    assert top[0].shape == (3, 10 * 30 + 2, 10 * 30 + 2) and len(top) == 2
+    order = np.argsort(-hidden[:, 7].numpy(), kind="stable")
+    expected = model(images[:64])[1].detach().clamp(min=images.min())
+    for place in (0, 5, 63):
+        for grid, columns, of in (
+            (inputs, 4, images[place]),
+            (outputs, 4, expected[place]),
+            (top[1], 10, images[order[place]]),
+        ):
+            down, right = 30 * (place // columns) + 2, 30 * (place % columns) + 2
+            torch.testing.assert_close(grid[0, down : down + 28, right : right + 28], of[0])
 
 
 def test_top_images():
@@ -228,16 +356,35 @@ def test_examined_nodes_are_measured(model, drawn):
 
 
 def test_run_without_files_or_network(tmp_path):
-    done = run_script("codelet7.py", "--epochs", "2", cwd=tmp_path)
+    done = run_script("codelet7.py", "--epochs", "1", "--batch-size", "512", "--figures", "here", cwd=tmp_path)
     assert done.returncode == 0
-    folder = tmp_path / "figures" / "drawn" / "codelet7"
+    folder = tmp_path / "here" / "drawn" / "codelet7-epochs1-batch-size512"
     assert sorted(path.name for path in folder.iterdir()) == sorted(FILES)
-    assert all(f"figures/drawn/codelet7/{name}" in done.stdout for name in FILES)
-    assert not (tmp_path / "figures" / "codelet7").exists()
-    losses = [float(loss) for loss in re.findall(r"^Epoch: \d/2 - Train Loss: (\d\.\d{4})$", done.stdout, re.MULTILINE)]
-    assert len(losses) == 2 and losses[0] > losses[1]
-    assert "drawn digits" in done.stderr and len(done.stderr.splitlines()) == 2
+    assert all(f"{folder.relative_to(tmp_path)}/{name}" in done.stdout for name in FILES)
+    assert re.search(r"^Epoch: 1/1 - Train Loss: \d\.\d{4}$", done.stdout, re.MULTILINE)
+    assert done.stderr.splitlines()[1].startswith("Going on with drawn digits")
     assert b"drawn digits, not MNIST" in (folder / "codelet7.pdf").read_bytes()
+
+
+WITHOUT_MNIST_PACKAGE = """
+import runpy, sys
+sys.path.insert(0, {root!r})
+sys.modules["mnist"] = None  # an import of it fails
+from torchvision.datasets import MNIST
+MNIST.resources = {resources}
+sys.argv[0] = "codelet7.py"
+runpy.run_path({root!r} + "/codelet7.py", run_name="__main__")
+"""
+
+
+def test_runs_where_the_mnist_package_is_not_installed(files, tmp_path):
+    folder, resources = files
+    code = WITHOUT_MNIST_PACKAGE.format(resources=resources, root=str(ROOT))
+    command = [sys.executable, "-c", code, "--data", folder, "--epochs", "1"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0
+    assert (tmp_path / "figures" / "codelet7-epochs1" / "codelet7.pdf").exists()
+    assert "Data: MNIST, 2,000 training and 1,000 test images" in done.stdout
 
 
 def test_ctrl_c_ends_in_one_line(tmp_path):
@@ -248,25 +395,54 @@ def test_ctrl_c_ends_in_one_line(tmp_path):
 
 
 def test_mistakes_end_in_one_line(tmp_path):
-    done = run_script("codelet7.py", "--data", "nowhere", cwd=tmp_path)
-    assert done.returncode == 1 and len(done.stderr.splitlines()) == 1
-    assert done.stderr.startswith("codelet7.py: error: --data nowhere does not exist, and downloading MNIST failed")
+    done = run_script("codelet7.py", "--load", "", cwd=tmp_path)
+    assert done.returncode == 2
+    assert re.fullmatch(r"codelet7.py: error: argument --load: the name is empty.*\n", done.stderr)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_loss_that_explodes_stops_the_run(drawn, monkeypatch, tmp_path):
-    monkeypatch.setattr(utils, "load_digits", lambda *_: drawn)
-    settings = codelet7.flags().parse_args(["--lr", "1e38", "--figures", str(tmp_path)])
+def test_a_loss_that_explodes_stops_the_run(run, tmp_path):
     with pytest.raises(utils.UserError, match=r"the loss became (nan|inf) in epoch \d.*--lr"):
-        codelet7.main(settings)
+        run("--lr", "1e38")
+    assert not list(tmp_path.rglob("model.pt"))
+
+
+def test_a_run_that_diverged_says_so(run, capsys):
+    folder = run("--lr", "1e10", "--epochs", 1)
+    assert re.match(r"codelet7.py: Training diverged: .*a smaller --lr than 1e\+10\.\n$", capsys.readouterr().err)
+    assert len(list(folder.glob("*/codelet7.pdf"))) == 1
+
+
+def test_a_loaded_model_gives_the_same_pictures(run, capsys):
+    folder = run("--epochs", 2, "--hidden", 3) / "codelet7-epochs2-hidden3"
+    threads = torch.get_num_threads()
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    for path in folder.glob("*.p[nd]*"):
+        path.unlink()
+    capsys.readouterr()
+    run("--load", folder / "model.pt")
+    assert "Epoch: " not in capsys.readouterr().out
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    assert torch.get_num_threads() == threads
+    with pytest.raises(utils.UserError, match=r"--hidden 5: .*model.pt was trained with --hidden 3; leave"):
+        run("--load", folder / "model.pt", "--hidden", 5)
+
+
+def test_a_file_of_another_model_is_refused(run, model, tmp_path):
+    contents = {"model": "autoencoder", "source": utils.MNIST, "settings": {}, "weights": model.state_dict()}
+    codelet7.checkpoint.save_file(tmp_path / "other.pt", contents)
+    with pytest.raises(utils.UserError, match=r"other.pt: that is of an autoencoder, not of a sparse autoencoder"):
+        run("--load", tmp_path / "other.pt")
+    with pytest.raises(utils.UserError, match=r"there is no .*none.pt"):
+        run("--load", tmp_path / "none.pt")
 
 
 @pytest.mark.parametrize("nodes", [1, 11])
-def test_other_numbers_of_nodes(drawn, monkeypatch, tmp_path, nodes):
-    monkeypatch.setattr(utils, "load_digits", lambda *_: drawn)
-    codelet7.main(codelet7.flags().parse_args(["--epochs", "1", "--hidden", str(nodes), "--figures", str(tmp_path)]))
-    pictures = {path.name for path in (tmp_path / "drawn" / "codelet7").glob("top100_node*.png")}
-    assert pictures == {f"top100_node{node}.png" for node in range(nodes)}
+def test_other_numbers_of_nodes(run, nodes):
+    folder = run("--epochs", 1, "--hidden", nodes) / f"codelet7-epochs1-hidden{nodes}"
+    assert {path.name for path in folder.glob("top100_node*.png")} == {
+        f"top100_node{node}.png" for node in range(nodes)
+    }
 
 
 HELP = """
@@ -287,13 +463,15 @@ def test_help_answers_without_importing_pytorch():
 
 
 def test_defaults():
-    expected = dict(epochs=20, batch_size=64, lr=1e-4, hidden=10, seed=0, data=None, figures="figures", device="auto")
-    assert vars(codelet7.flags().parse_args([])) == expected
+    settings = vars(codelet7.make_parser().parse_args([]))
+    run = {"epochs": 20, "batch_size": 64, "lr": 1e-4, "hidden": 10, "seed": 0}
+    assert settings == run | {"threads": None, "data": None, "figures": "figures", "device": "auto", "load": None}
+    assert set(codelet7.SETTINGS) == set(run)
 
 
 @pytest.mark.skipif("MNIST_DIR" not in os.environ, reason="needs the real MNIST")
 def test_the_published_losses(tmp_path, capsys):
-    codelet7.main(codelet7.flags().parse_args(["--data", os.environ["MNIST_DIR"], "--figures", str(tmp_path)]))
+    codelet7.main(codelet7.make_parser().parse_args(["--data", os.environ["MNIST_DIR"], "--figures", str(tmp_path)]))
     losses = re.findall(r"^Epoch: (\d+)/20 - Train Loss: (\d\.\d{4})$", capsys.readouterr().out, re.MULTILINE)
     assert [int(epoch) for epoch, _ in losses] == list(range(1, 21))
     assert float(losses[0][1]) == pytest.approx(0.8029, abs=0.005)
