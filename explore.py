@@ -83,17 +83,17 @@ def plane_entry(plane, images):
     """What the page gets of a dense or variational autoencoder; `images` `(N, 28, 28)` in [0, 1] try its encoder, a
     grid of codes its decoder."""
     model = copy.deepcopy(plane.model).cpu()
-    limits = [[float(low), float(high)] for low, high in plane.limits]
-    grid = torch.cartesian_prod(*(torch.linspace(*pair, 50) for pair in limits))
-    encoder = pack(model.encoder.layers, images.flatten(1), CODE_BOUND * (limits[0][1] - limits[0][0]))
+    frame, middle = np.array(plane.limits), np.array(latent.square(plane.codes, tail=0.15))
+    grid = torch.cartesian_prod(*(torch.linspace(low, high, 50) for low, high in frame.tolist()))
+    encoder = pack(model.encoder.layers, images.flatten(1), CODE_BOUND * np.ptp(frame[0]))
     return {
         "encoder": encoder,
         "decoder": pack(nn.Sequential(model.decoder.layers, nn.Sigmoid()), grid, PIXEL_BOUND),
-        "posterior": len(encoder[-1]["bias"]) > len(limits),  # whether the encoder gives logvar, too
+        "posterior": len(encoder[-1]["bias"]) > len(frame),  # whether the encoder gives logvar, too
         "codes": plane.codes.astype(np.float32),
         "labels": plane.labels.astype(np.uint8),
-        "limits": limits,
-        "random": model.spread(np.random.default_rng(0).random((1000, 2)), limits).astype(np.float32),
+        "views": {"frame": frame.tolist(), "middle": middle.tolist()},
+        "random": model.spread(np.random.default_rng(0).random((1000, 2)), plane.limits).astype(np.float32),
         "spread": model.SPREAD,
     }
 
@@ -183,7 +183,7 @@ def explore(settings, changed):
     """`--explore`: writes the page of what has been trained under `--figures`, and opens it.
 
     Args:
-        settings: of which it takes `figures`, `data` and `no_browser`.
+        settings: of which it takes `figures`, `data` and `no_open`.
         changed: `utils.changed_flags` of the script, see `latest_of`.
 
     Raises:
@@ -219,4 +219,4 @@ def explore(settings, changed):
         raise UserError(f"nothing has been trained under {folder}; {MODELS['autoencoder'][-1]} trains a first model")
     path = folder / "explore.html"
     write_page(path, digits, **trained)
-    open_page(path, settings.no_browser)
+    open_page(path, settings.no_open)

@@ -33,10 +33,14 @@ def normalised(images):
     return (images.flatten(1) - codelet7.MEAN) / codelet7.STD
 
 
+def last_linear(net):
+    return [module for module in net.modules() if isinstance(module, nn.Linear)][-1]
+
+
 @pytest.fixture(scope="module")
 def models():
-    """The three models after 20 steps on drawn digits, with their decoders' last weights grown: to pictures as sharp
-    as after a long training, for which rounded weights matter most."""
+    """The three models after 20 steps on drawn digits; then some weights are grown, so that codes lie as far apart and
+    pictures are as sharp as after a long training, for which rounded weights matter most."""
     torch.manual_seed(0)
     images = torch.from_numpy(draw_digits(1000, seed=0)[0]) / 255
     models = {key: make() for key, make in KINDS.items()}
@@ -48,9 +52,10 @@ def models():
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
-        layers = model.decoder if key == "sparse" else model.decoder.layers
         with torch.no_grad():
-            next(layer for layer in reversed(layers) if isinstance(layer, nn.Linear)).weight.mul_(8)
+            last_linear(model.decoder).weight.mul_(8)
+            if key != "sparse":
+                last_linear(model.encoder).weight[:2] *= 4 / model.eval()(images)[0].std(dim=0).max()
     return {key: model.eval() for key, model in models.items()}
 
 
@@ -124,7 +129,7 @@ def test_opens_in_a_browser_or_says_why_not(path, monkeypatch, capsys, display, 
 
 
 def settings(figures, **flags):
-    return argparse.Namespace(figures=str(figures), data=None, no_browser=True, **flags)
+    return argparse.Namespace(figures=str(figures), data=None, no_open=True, **flags)
 
 
 @pytest.fixture
@@ -282,22 +287,13 @@ def test_paintings_and_errors_are_pytorchs(visit, path, models):
     assert np.abs(pixels(page, "#tiles canvas >> nth=0") - 255 * image.numpy()).max() <= 1
 
 
-class Residual(nn.Module):
-    def __init__(self, *layers):
-        super().__init__()
-        self.layers = nn.Sequential(*layers)
-
-    def forward(self, x):
-        return x + self.layers(x)
-
-
 @torch.no_grad()
 def test_every_kind_of_layer_is_pytorchs(visit, path):
     torch.manual_seed(0)
     norm = nn.LayerNorm(20)
     nn.init.normal_(norm.weight)
     nn.init.normal_(norm.bias)
-    net = nn.Sequential(nn.Linear(30, 20), norm, nn.GELU(), Residual(nn.Linear(20, 20), nn.SiLU()))
+    net = nn.Sequential(nn.Linear(30, 20), norm, nn.GELU(), autoencoder.Residual(20, normalise=True))
     net += nn.Sequential(nn.Linear(20, 20), nn.Tanh(), nn.Linear(20, 20), nn.ReLU(), nn.Linear(20, 9), nn.Sigmoid())
     inputs = 3 * torch.randn(50, 30)
     script = "rows.map((row) => Array.from(apply(layers, Float32Array.from(row))))"
@@ -482,14 +478,33 @@ def test_a_link_leads_to_a_code(visit, path):
     assert re.search(r"#autoencoder=0.5,1&variational=-?[\d.]+,-?[\d.]+$", anchor(page))
 
 
+def test_the_middle_can_be_enlarged(visit, path, trained):
+    page, plane = visit(path, "#variational=0.1,0.1"), trained["variational"]
+    (low1, high1), (low2, high2) = latent.square(plane.codes, tail=0.15)
+    button = page.get_by_role("button", name="Enlarge the middle").last
+    before = star(page, "variational")
+    for pressed in ("true", "false"):
+        button.click()
+        assert button.get_attribute("aria-pressed") == pressed
+        page.locator(".plane.variational .map").click()
+        found = [float(number) for number in re.search(r"variational=(.*)", anchor(page))[1].split(",")]
+        if pressed == "true":
+            assert (
+                np.abs(np.array(found) - [(low1 + high1) / 2, (low2 + high2) / 2]).max() < 0.01 * (high1 - low1) + 0.005
+            )
+            assert star(page, "variational") != before
+    assert star(page, "variational") == before
+
+
 def test_one_digit_alone_can_be_shown_and_a_decoded_picture_be_passed_on(visit, path):
     page = visit(path)
     dots = page.locator(".plane.autoencoder .dots")
-    before = dots.evaluate(RED)
+    total = f"canvas => ({RED})(canvas).reduce((sum, value) => sum + value)"
+    before = dots.evaluate(total)
     page.get_by_role("button", name="only 4s").click()
-    assert dots.evaluate(RED) != before
+    assert dots.evaluate(total) != before
     page.get_by_role("button", name="only 4s").click()
-    assert dots.evaluate(RED) == before
+    assert dots.evaluate(total) == before
     page.locator(".plane.autoencoder .random").click()
     picture = pixels(page, ".plane.autoencoder .picture")
     page.locator(".plane.autoencoder .use").click()
@@ -506,7 +521,7 @@ LAYOUT = """() => {
     if (box.left < 0 || box.right > innerWidth + 0.5) wrong.push(`${name(one)} is cut off`);
     if (one.scrollWidth > one.clientWidth + 1 && one.clientWidth) wrong.push(`${name(one)} is too narrow`);
     for (const other of shown) {
-      if (one === other || one.contains(other) || other.contains(one) || one.closest(".map") || other.closest(".map")) continue;
+      if (one.contains(other) || other.contains(one) || one.closest(".map") || other.closest(".map")) continue;
       const two = other.getBoundingClientRect();
       const wide = Math.min(box.right, two.right) - Math.max(box.left, two.left);
       const high = Math.min(box.bottom, two.bottom) - Math.max(box.top, two.top);
