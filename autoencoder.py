@@ -30,8 +30,6 @@ def make_parser():
     add("--code", nargs=2, type=utils.finite_float, metavar=("C1", "C2"), help=code)
     digit = "only picture the code that should give this digit, as --code does (a training does so for a 4)"
     add("--digit", type=utils.digit, metavar="N", help=digit)
-    explore = "only open a window that decodes the code under the mouse, with a checkpoint as for --code"
-    add("--explore", action="store_true", help=explore)
     compare = "only picture the codes of both models side by side, with the last checkpoint of each"
     add("--compare", action="store_true", help=compare)
     return parser
@@ -41,7 +39,7 @@ def check(settings):
     """Raises UserError where flags contradict each other."""
     modes = ("--resume", "--anew", "--load", "--code", "--digit", "--explore", "--compare")
     given = [flag for flag in modes if getattr(settings, flag[2:]) not in (None, False)]
-    if len(given) > 1 and given not in (["--load", "--code"], ["--load", "--digit"], ["--load", "--explore"]):
+    if len(given) > 1 and given not in (["--load", "--code"], ["--load", "--digit"]):
         raise utils.UserError(f"{' and '.join(given)} do not go together; leave one of them out")
     if settings.load and (changed := utils.changed_flags(make_parser(), settings, RUN)):
         raise utils.UserError(f"--load takes a run as it was trained; leave out{utils.in_words(changed)[1:]}")
@@ -423,7 +421,9 @@ def main(settings):
         if settings.compare:
             compare(settings)
         elif settings.explore:
-            latent.explore(see_plane(*trained_run(kind, settings)))
+            import explore  # here, because it imports the models from this file
+
+            explore.explore(settings, utils.changed_flags(make_parser(), settings, RUN))
         elif settings.code or settings.digit is not None:
             decode_only(*trained_run(kind, settings))
         elif settings.load:
