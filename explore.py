@@ -1,7 +1,6 @@
 """One page to explore what was trained, in any browser: fills `explore.html` with weights, codes and images."""
 
 import base64
-import copy
 import json
 import os
 import sys
@@ -29,20 +28,22 @@ MODELS = {  # by their key on the page: name, folder, file, and the command that
 }
 TEMPLATE = Path(__file__).with_name("explore.html")
 DATA = '<script type="application/json" id="run">null</script>'  # its null becomes the data of the page
-# By how much storing weights in 8 or 16 bits may change a pixel in [0, 1], and a code in widths of the plane
-PIXEL_BOUND, CODE_BOUND = 1.5 / 255, 0.007
 ACTIVATIONS = (nn.ReLU, nn.SiLU, nn.GELU, nn.Tanh, nn.Sigmoid)
 
 
 # --- The networks ----------------------------------------------------------------------------
 
 
+@torch.no_grad()
 def describe(module):
     """A network as the page's interpreter reads it: a list of layers, each a dict.
 
+    The weights of an `nn.Linear` are rounded to 16 bits, whole numbers that are to be taken times a scale for each
+    row: pictures change by less than a tenth of a grey level. (With 8 bits they change by dozens.)
+
     Args:
-        module: an `nn.Linear` out of `pack`, an `nn.LayerNorm` or one of `ACTIVATIONS`; an `nn.Sequential` of such; or
-            a module named `Residual`, whose children, one after the other, give what it adds to its input.
+        module: an `nn.Linear`, `nn.LayerNorm` or one of `ACTIVATIONS`; an `nn.Sequential` of such; or a module named
+            `Residual`, whose children, one after the other, give what it adds to its input.
 
     Raises:
         TypeError: another kind of module.
@@ -50,66 +51,42 @@ def describe(module):
     kind = type(module).__name__
     if isinstance(module, nn.Sequential):
         return [layer for child in module for layer in describe(child)]
+    if kind == "Residual":
+        return [{"type": kind, "layers": describe(nn.Sequential(*module.children()))}]
     if isinstance(module, nn.Linear):
-        return [{"type": kind, "weight": module.whole, "scale": module.scale, "bias": module.bias}]
+        scale = module.weight.abs().amax(dim=1, keepdim=True).clamp(min=1e-30) / torch.iinfo(torch.int16).max
+        weight = (module.weight / scale).round().short()
+        return [{"type": kind, "weight": weight, "scale": scale, "bias": module.bias}]
     if isinstance(module, nn.LayerNorm):
         return [{"type": kind, "weight": module.weight, "bias": module.bias, "eps": module.eps}]
-    if kind == "Residual":
-        return [{"type": kind, "layers": [layer for child in module.children() for layer in describe(child)]}]
     if isinstance(module, ACTIVATIONS) and getattr(module, "approximate", "none") == "none":
         return [{"type": kind}]
     known = ", ".join(activation.__name__ for activation in ACTIVATIONS)
     raise TypeError(f"the page cannot compute {module}; it knows Linear, LayerNorm, Residual, {known}")
 
 
-@torch.no_grad()
-def pack(net, inputs, bound):
-    """`describe` of a network whose weights are whole numbers times a scale for each row: of 8 bits where the outputs
-    of `inputs` stay within `bound` of the exact ones, else of 16; layer by layer, the largest first."""
-    net = copy.deepcopy(net)
-    exact = net(inputs)
-    for linear in sorted((m for m in net.modules() if isinstance(m, nn.Linear)), key=lambda m: -m.weight.numel()):
-        weights = linear.weight.clone()
-        for kind in (torch.int8, torch.int16):
-            linear.scale = weights.abs().amax(dim=1).clamp(min=1e-30) / torch.iinfo(kind).max
-            linear.whole = (weights / linear.scale.unsqueeze(1)).round().to(kind)
-            linear.weight.copy_(linear.whole * linear.scale.unsqueeze(1))
-            if (net(inputs) - exact).abs().max() <= bound:
-                break
-    return describe(net)
-
-
-def plane_entry(plane, images):
-    """What the page gets of a dense or variational autoencoder; `images` `(N, 28, 28)` in [0, 1] try its encoder, a
-    grid of codes its decoder."""
-    model = copy.deepcopy(plane.model).cpu()
-    frame, middle = np.array(plane.limits), np.array(latent.square(plane.codes, tail=0.15))
-    grid = torch.cartesian_prod(*(torch.linspace(low, high, 50) for low, high in frame.tolist()))
-    encoder = pack(model.encoder.layers, images.flatten(1), CODE_BOUND * np.ptp(frame[0]))
+def plane_entry(plane):
+    """What the page gets of a dense or variational autoencoder, out of its `latent.Plane`."""
+    encoder = describe(plane.model.encoder.layers)
     return {
         "encoder": encoder,
-        "decoder": pack(nn.Sequential(model.decoder.layers, nn.Sigmoid()), grid, PIXEL_BOUND),
-        "posterior": len(encoder[-1]["bias"]) > len(frame),  # whether the encoder gives logvar, too
+        "decoder": describe(nn.Sequential(plane.model.decoder.layers, nn.Sigmoid())),
+        "posterior": len(encoder[-1]["bias"]) > 2,  # whether the encoder gives logvar, too
         "codes": plane.codes.astype(np.float32),
         "labels": plane.labels.astype(np.uint8),
-        "views": {"frame": frame.tolist(), "middle": middle.tolist()},
-        "random": model.spread(np.random.default_rng(0).random((1000, 2)), plane.limits).astype(np.float32),
-        "spread": model.SPREAD,
+        "views": {"frame": plane.limits, "middle": latent.square(plane.codes, tail=0.15)},
+        "random": plane.model.spread(np.random.default_rng(0).random((1000, 2)), plane.limits).astype(np.float32),
+        "spread": plane.model.SPREAD,
     }
 
 
-def sparse_entry(trained, images):
-    """What the page gets of a sparse autoencoder and its words: two layers more, from pixels in [0, 1] and back."""
+def sparse_entry(model):
+    """What the page gets of a `SparseAutoencoder`: two layers more, from pixels in [0, 1] and back to them."""
     from codelet7 import MEAN, STD
 
-    model = copy.deepcopy(trained[0]).cpu()
-    x = (images.flatten(1) - MEAN) / STD
-    with torch.no_grad():
-        hidden = model.encoder(x)
-    normalise = {"type": "Affine", "times": 1 / STD, "plus": -MEAN / STD}
     return {
-        "encoder": [normalise, *pack(model.encoder, x, CODE_BOUND)],
-        "decoder": [*pack(model.decoder, hidden, PIXEL_BOUND / STD), {"type": "Affine", "times": STD, "plus": MEAN}],
+        "encoder": [{"type": "Affine", "times": 1 / STD, "plus": -MEAN / STD}, *describe(model.encoder)],
+        "decoder": [*describe(model.decoder), {"type": "Affine", "times": STD, "plus": MEAN}],
         "white": MEAN + STD,  # the lightest grey that a Tanh can give
     }
 
@@ -117,9 +94,11 @@ def sparse_entry(trained, images):
 # --- The page --------------------------------------------------------------------------------
 
 
-def as_json(array):
-    """An array or a tensor as the page reads it, for `json.dumps`."""
-    array = np.ascontiguousarray(array.detach() if isinstance(array, torch.Tensor) else array)
+def as_json(value):
+    """What `json.dumps` cannot write, as the page reads it: an array or tensor, or a NumPy number."""
+    if isinstance(value, np.number):
+        return value.item()
+    array = np.ascontiguousarray(value.detach().cpu() if isinstance(value, torch.Tensor) else value)
     return {"dtype": array.dtype.name, "base64": base64.b64encode(array).decode()}
 
 
@@ -136,15 +115,14 @@ def write_page(path, digits, autoencoder=None, variational=None, sparse=None):
     Raises:
         TypeError: a network holds a module that the page cannot compute.
     """
-    images = torch.from_numpy(digits.images[:500]).float() / 255
     models = {key: {"name": name, "command": command} for key, (name, _, _, command) in MODELS.items()}
     facts = []
     for key, plane in (("autoencoder", autoencoder), ("variational", variational)):
         if plane is not None:
-            models[key] |= plane_entry(plane, images)
+            models[key] |= plane_entry(plane)
             facts.append(f"{MODELS[key][0]}: {plane.source}")
     if sparse is not None:
-        models["sparse"] |= sparse_entry(sparse, images)
+        models["sparse"] |= sparse_entry(sparse[0])
         facts.append(f"{MODELS['sparse'][0]}: {sparse[1]}")
     data = {
         "drawn": digits.source != utils.MNIST,

@@ -85,19 +85,6 @@ def test_page_is_one_file_of_at_most_3_5_mb(path):
     assert not re.search(r"https?://|src=|@import", path.read_text("utf-8").replace('"http', "http"))
 
 
-def test_weights_take_8_bits_where_the_bound_allows_and_else_16():
-    torch.manual_seed(0)
-    net, inputs = nn.Sequential(nn.Linear(50, 40), nn.SiLU(), nn.Linear(40, 30)), torch.randn(100, 50)
-    exact = net(inputs)
-    for bound, kinds in ((1, [torch.int8, torch.int8]), (2e-4, [torch.int16, torch.int16])):
-        layers = explore.pack(net, inputs, bound)
-        assert [layer["weight"].dtype for layer in layers if "weight" in layer] == kinds
-        first, _, last = layers
-        weights = [layer["weight"] * layer["scale"].unsqueeze(1) for layer in (first, last)]
-        hidden = nn.functional.silu(inputs @ weights[0].T + first["bias"])
-        assert (hidden @ weights[1].T + last["bias"] - exact).abs().max() <= bound
-
-
 @pytest.mark.parametrize("module", [nn.Softplus(), nn.GELU(approximate="tanh"), nn.Conv2d(1, 1, 3)])
 def test_a_module_that_the_page_cannot_compute_is_named(module):
     with pytest.raises(TypeError, match=type(module).__name__):
@@ -297,7 +284,7 @@ def test_every_kind_of_layer_is_pytorchs(visit, path):
     net += nn.Sequential(nn.Linear(20, 20), nn.Tanh(), nn.Linear(20, 20), nn.ReLU(), nn.Linear(20, 9), nn.Sigmoid())
     inputs = 3 * torch.randn(50, 30)
     script = "rows.map((row) => Array.from(apply(layers, Float32Array.from(row))))"
-    outputs = compute(visit(path), script, layers=explore.pack(net, inputs, 0), rows=inputs.tolist())
+    outputs = compute(visit(path), script, layers=explore.describe(net), rows=inputs.tolist())
     assert np.abs(np.array(outputs) - net(inputs).numpy()).max() < 1e-3
 
 
