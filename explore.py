@@ -39,7 +39,7 @@ def describe(module):
     """A network as the page's interpreter reads it: a list of layers, each a dict.
 
     The weights of an `nn.Linear` are rounded to 16 bits, whole numbers that are to be taken times a scale for each
-    row: pictures change by less than a tenth of a grey level. (With 8 bits they change by dozens.)
+    row: that changes the pixels of a trained model by less than a tenth of a grey level (8 bits: by up to 15).
 
     Args:
         module: an `nn.Linear`, `nn.LayerNorm` or one of `ACTIVATIONS`; an `nn.Sequential` of such; or a module named
@@ -74,31 +74,32 @@ def plane_entry(plane):
         "posterior": len(encoder[-1]["bias"]) > 2,  # whether the encoder gives logvar, too
         "codes": plane.codes.astype(np.float32),
         "labels": plane.labels.astype(np.uint8),
-        "views": {"frame": plane.limits, "middle": latent.square(plane.codes, tail=0.15)},
+        "views": [np.array(square).tolist() for square in (plane.limits, latent.square(plane.codes, tail=0.15))],
         "random": plane.model.spread(np.random.default_rng(0).random((1000, 2)), plane.limits).astype(np.float32),
         "spread": plane.model.SPREAD,
+        "facts": plane.source,
     }
 
 
-def sparse_entry(model):
-    """What the page gets of a `SparseAutoencoder`: two layers more, from pixels in [0, 1] and back to them."""
+def sparse_entry(model, facts):
+    """What the page gets of a `SparseAutoencoder`: two layers more, from pixels in [0, 1] and back to them; `facts`
+    say in words how it was trained."""
     from codelet7 import MEAN, STD
 
     return {
         "encoder": [{"type": "Affine", "times": 1 / STD, "plus": -MEAN / STD}, *describe(model.encoder)],
         "decoder": [*describe(model.decoder), {"type": "Affine", "times": STD, "plus": MEAN}],
         "white": MEAN + STD,  # the lightest grey that a Tanh can give
+        "facts": facts,
     }
 
 
 # --- The page --------------------------------------------------------------------------------
 
 
-def as_json(value):
-    """What `json.dumps` cannot write, as the page reads it: an array or tensor, or a NumPy number."""
-    if isinstance(value, np.number):
-        return value.item()
-    array = np.ascontiguousarray(value.detach().cpu() if isinstance(value, torch.Tensor) else value)
+def as_json(array):
+    """An array or a tensor as the page reads it, for `json.dumps`."""
+    array = np.ascontiguousarray(array.detach().cpu() if isinstance(array, torch.Tensor) else array)
     return {"dtype": array.dtype.name, "base64": base64.b64encode(array).decode()}
 
 
@@ -106,31 +107,29 @@ def write_page(path, digits, autoencoder=None, variational=None, sparse=None):
     """Writes the page, and prints its path.
 
     Args:
-        digits: the test set, `utils.Digits`; the page takes ten images of it, and their mean.
+        digits: the test set, `utils.Digits`; the page takes ten images of it, and the mean of all.
         autoencoder, variational: a `latent.Plane` each.
-        sparse: a `SparseAutoencoder`, and in words what it was trained on.
+        sparse: a `SparseAutoencoder`, and in words how it was trained.
 
     For a model that is None the page names the command that trains it.
 
     Raises:
         TypeError: a network holds a module that the page cannot compute.
     """
-    models = {key: {"name": name, "command": command} for key, (name, _, _, command) in MODELS.items()}
-    facts = []
-    for key, plane in (("autoencoder", autoencoder), ("variational", variational)):
-        if plane is not None:
-            models[key] |= plane_entry(plane)
-            facts.append(f"{MODELS[key][0]}: {plane.source}")
-    if sparse is not None:
-        models["sparse"] |= sparse_entry(sparse[0])
-        facts.append(f"{MODELS['sparse'][0]}: {sparse[1]}")
+    entries = {
+        "autoencoder": autoencoder and plane_entry(autoencoder),
+        "variational": variational and plane_entry(variational),
+        "sparse": sparse and sparse_entry(*sparse),
+    }
     data = {
         "drawn": digits.source != utils.MNIST,
-        "facts": facts,
         "colours": latent.COLOURS,
         "samples": [digits.images[np.argmax(digits.labels == digit)] for digit in range(10)],
         "mean": digits.images.mean(axis=0).round().astype(np.uint8),
-        "models": models,
+        "models": {
+            key: {"name": name, "command": command, **(entries[key] or {})}
+            for key, (name, _, _, command) in MODELS.items()
+        },
     }
     block = json.dumps(data, default=as_json, separators=(",", ":")).replace("<", "\\u003c")
     with utils.replacing(Path(path)) as part:
@@ -173,13 +172,14 @@ def explore(settings, changed):
     digits = utils.load_digits(False, settings.data)
     folder = utils.picture_folder(settings.figures, "", digits.source)
     images, labels = sample_train(latent.PLOTTED, True, settings.data, generator=np.random.default_rng(0))
-    trained = {}
+    trained, others = {}, []  # others: of the runs with other settings than the defaults, what their folders add
     for key, make in (
         ("autoencoder", lambda weights: Autoencoder()),
         ("variational", lambda weights: VariationalAutoencoder()),
         ("sparse", lambda weights: SparseAutoencoder(28 * 28, len(weights["encoder.0.weight"]))),
     ):
-        path = latest_of(folder, changed, *MODELS[key][1:3])
+        name, base, file, _ = MODELS[key]
+        path = latest_of(folder, changed, base, file)
         if path is None:
             continue
         saved = checkpoint.load_file(path)
@@ -188,13 +188,14 @@ def explore(settings, changed):
             model.load_state_dict(saved["weights"])
         except (KeyError, RuntimeError) as error:  # the file is whole, the layers are others
             raise UserError(f"{path} is of a model with other layers; train anew, or move it away") from error
-        print(f"  {path}: the {MODELS[key][0]}")
+        print(f"  {path}: the {name}")
+        others.append(path.parent.name.removeprefix(base))
         if key == "sparse":
             trained[key] = model, f"{digits.source}, {saved['settings']['epochs']} epochs"
         else:
             trained[key] = latent.Plane.of(model, images, labels, f"{digits.source}, {saved['step']:,} steps")
     if not trained:
         raise UserError(f"nothing has been trained under {folder}; {MODELS['autoencoder'][-1]} trains a first model")
-    path = folder / "explore.html"
+    path = folder / f"explore{next(filter(None, others), '')}.html"  # explore.html is that of the default settings
     write_page(path, digits, **trained)
     open_page(path, settings.no_open)

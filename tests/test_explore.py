@@ -537,7 +537,7 @@ def test_nothing_is_cut_off_or_overlaps(visit, path, width, scheme):
 def test_a_page_of_what_was_trained_names_what_was_not(visit, drawn, tmp_path, models, capsys):
     save(tmp_path / "drawn" / "autoencoder-steps20", models, "autoencoder")
     explore.explore(settings(tmp_path), {})
-    path = tmp_path / "drawn" / "explore.html"
+    path = tmp_path / "drawn" / "explore-steps20.html"  # not the page of the default settings
     assert str(path) in capsys.readouterr().out
     page = visit(path, width=360)
     assert page.locator("#drawn").is_visible()
