@@ -5,7 +5,10 @@ python autoencoder.py --variational    the same, trained so that random codes gi
 python autoencoder.py --help           lists the settings
 """
 
-import utils
+try:
+    import utils
+except KeyboardInterrupt:
+    raise SystemExit("stopped by Ctrl-C") from None
 
 RUN = ("steps", "batch_size", "lr", "seed")  # the flags that make a run what it is
 

@@ -209,15 +209,25 @@ def start(parser, check=None):
             check(settings)
         if not in_notebook():
             os.environ["MPLBACKEND"] = "agg"  # the scripts only write files; what is set here may not even exist
+            if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+                signal.signal(signal.SIGINT, leave)
         print(f"{parser.prog}: loading PyTorch, which takes a few seconds ...")
         for package in ("torch", "torchvision", "matplotlib.figure"):
             importlib.import_module(package)  # here, where Ctrl-C and a missing package end in one line
     return settings
 
 
+def leave(*_):
+    """What Ctrl-C does from `start` to `run`: some packages swallow its exception while they are imported."""
+    print(f"{Path(sys.argv[0]).name}: stopped by Ctrl-C", file=sys.stderr)
+    os._exit(1)  # there is nothing yet to bring to an end
+
+
 def run(main, settings):
     """Calls `main` with the settings; a user's mistake, Ctrl-C or a full disk ends it in one line."""
     with one_line():
+        if signal.getsignal(signal.SIGINT) is leave:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
         main(settings)
 
 
