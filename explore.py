@@ -46,7 +46,7 @@ def describe(module):
             `Residual`, whose children, one after the other, give what it adds to its input.
 
     Raises:
-        TypeError: another kind of module.
+        UserError: another kind of module.
     """
     kind = type(module).__name__
     if isinstance(module, nn.Sequential):
@@ -62,7 +62,7 @@ def describe(module):
     if isinstance(module, ACTIVATIONS) and getattr(module, "approximate", "none") == "none":
         return [{"type": kind}]
     known = ", ".join(activation.__name__ for activation in ACTIVATIONS)
-    raise TypeError(f"the page cannot compute {module}; it knows Linear, LayerNorm, Residual, {known}")
+    raise UserError(f"the page cannot compute {module}; it knows Sequential, Linear, LayerNorm, Residual, {known}")
 
 
 def plane_entry(plane):
@@ -114,7 +114,7 @@ def write_page(path, digits, autoencoder=None, variational=None, sparse=None):
     For a model that is None the page names the command that trains it.
 
     Raises:
-        TypeError: a network holds a module that the page cannot compute.
+        UserError: a network holds a module that the page cannot compute.
     """
     entries = {
         "autoencoder": autoencoder and plane_entry(autoencoder),
@@ -164,7 +164,7 @@ def explore(settings, changed):
         changed: `utils.changed_flags` of the script, see `latest_of`.
 
     Raises:
-        UserError: nothing has been trained, or a checkpoint cannot be read.
+        UserError: nothing has been trained, a checkpoint cannot be read, or see `describe`.
     """
     from autoencoder import Autoencoder, VariationalAutoencoder, sample_train
     from codelet7 import SparseAutoencoder
