@@ -171,31 +171,30 @@ def explore(settings, changed):
 
     digits = utils.load_digits(False, settings.data)
     folder = utils.picture_folder(settings.figures, "", digits.source)
+    paths = {key: latest_of(folder, changed, base, file) for key, (_, base, file, _) in MODELS.items()}
+    if not any(paths.values()):
+        raise UserError(f"nothing has been trained under {folder}; {MODELS['autoencoder'][-1]} trains a first model")
     images, labels = sample_train(latent.PLOTTED, True, settings.data, generator=np.random.default_rng(0))
-    trained, others = {}, []  # others: of the runs with other settings than the defaults, what their folders add
-    for key, make in (
-        ("autoencoder", lambda weights: Autoencoder()),
-        ("variational", lambda weights: VariationalAutoencoder()),
-        ("sparse", lambda weights: SparseAutoencoder(28 * 28, len(weights["encoder.0.weight"]))),
-    ):
-        name, base, file, _ = MODELS[key]
-        path = latest_of(folder, changed, base, file)
+    trained, other = {}, ""  # other: what the folder of a run adds to its name, with other settings than the defaults
+    for key, path in paths.items():
         if path is None:
             continue
-        saved = checkpoint.load_file(path)
+        name, base, _, _ = MODELS[key]
+        weights = (saved := checkpoint.load_file(path))["weights"]
         try:
-            model = make(saved["weights"])
-            model.load_state_dict(saved["weights"])
+            if key == "sparse":
+                model = SparseAutoencoder(28 * 28, len(weights["encoder.0.weight"]))
+            else:
+                model = {"autoencoder": Autoencoder, "variational": VariationalAutoencoder}[key]()
+            model.load_state_dict(weights)
         except (KeyError, RuntimeError) as error:  # the file is whole, the layers are others
             raise UserError(f"{path} is of a model with other layers; train anew, or move it away") from error
         print(f"  {path}: the {name}")
-        others.append(path.parent.name.removeprefix(base))
+        other = other or path.parent.name.removeprefix(base)
         if key == "sparse":
             trained[key] = model, f"{digits.source}, {saved['settings']['epochs']} epochs"
         else:
             trained[key] = latent.Plane.of(model, images, labels, f"{digits.source}, {saved['step']:,} steps")
-    if not trained:
-        raise UserError(f"nothing has been trained under {folder}; {MODELS['autoencoder'][-1]} trains a first model")
-    path = folder / f"explore{next(filter(None, others), '')}.html"  # explore.html is that of the default settings
+    path = folder / f"explore{other}.html"
     write_page(path, digits, **trained)
     open_page(path, settings.no_open)
