@@ -35,7 +35,6 @@ def make_parser():
         ("--variational", "the variational autoencoder instead"),
         ("--anew", "begin anew, or with --resume FILE, and give up an unfinished run"),
         ("--compare", "only picture the codes of both models side by side, with the last checkpoint of each"),
-        ("--explore", "only open a window that decodes the code under the mouse, with a checkpoint as for --code"),
     ):
         add(flag, action="store_true", help=words)
     return parser
@@ -45,7 +44,7 @@ def check(settings):
     """Raises UserError where flags contradict each other."""
     modes = ("--resume", "--anew", "--load", "--code", "--digit", "--explore", "--compare")
     given = [flag for flag in modes if getattr(settings, flag[2:]) not in (None, False)]
-    together = [["--load", "--code"], ["--load", "--digit"], ["--load", "--explore"]]
+    together = [["--load", "--code"], ["--load", "--digit"]]
     if settings.resume is not True:  # but a FILE
         together.append(["--resume", "--anew"])
     if len(given) > 1 and given not in together:
@@ -390,7 +389,9 @@ def main(settings):
         if settings.compare:
             compare(settings)
         elif settings.explore:
-            latent.explore(see_plane(trained_run(kind, settings), settings))
+            import explore  # here, because it imports the models from this file
+
+            explore.explore(settings, utils.changed_flags(make_parser(), settings, RUN))
         elif settings.code or settings.digit is not None:
             decode_only(trained_run(kind, settings), settings)
         elif settings.load:

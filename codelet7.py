@@ -521,6 +521,11 @@ def main(settings):
     Args:
         settings: see `make_parser`.
     """
+    if settings.explore:
+        import explore  # here, because it imports the model from this file
+
+        explore.explore(settings, utils.changed_flags(make_parser(), settings, SETTINGS))
+        return
     saved = load_model(settings.load, settings) if settings.load else {"settings": {}}
     settings = argparse.Namespace(**{**vars(settings), **saved["settings"]})
     device = utils.pick_device(settings.device)

@@ -19,7 +19,7 @@ from torch.nn import functional as F
 from torchvision.utils import make_grid
 
 import utils
-from utils import GREY, UserError, show
+from utils import GREY, show
 
 PLOTTED = 10_000  # training images whose codes are plotted
 BLOCK = 10_000  # images that pass through a model at a time, which bounds the memory
@@ -450,66 +450,3 @@ def save_pictures(plane, images, labels, test_images, folder):
     save_digits(chosen, folder / "digits.png", plane.source)
     save_digit(plane, chosen[4], folder)
     return [*(digits.sentence() for digits in drawn), chosen[4].sentence()]
-
-
-def wire_explorer(figure, plane):
-    """Fills a figure on an interactive canvas: left the scatter, right the image that the decoder makes of the code
-    under the mouse; a click pins it and writes its code."""
-    left, right = figure.subplots(1, 2)
-    draw_scatter(left, plane, size=3)
-    left.set_title(f"Codes ({plane.source}): move the mouse over them, click to pin one")
-    right.set_title(f"What the decoder of the {plane.model.NAME} makes of the code")
-    right.axis("off")
-    picture = right.imshow(np.zeros((28, 28)), **GREY, animated=True)
-    caption = right.text(0.5, 0.97, "", color="white", ha="center", va="top", transform=right.transAxes, animated=True)
-    canvas, background = figure.canvas, None
-
-    def draw_moving():
-        right.draw_artist(picture)
-        right.draw_artist(caption)
-
-    def on_draw(event):  # all that does not move is drawn once, and kept
-        nonlocal background
-        background = canvas.copy_from_bbox(right.bbox)
-        draw_moving()
-
-    def on_move(event):
-        if event.inaxes is left and background is not None:
-            picture.set_data(decode(plane.model, [(event.xdata, event.ydata)])[0].numpy())
-            caption.set_text(f"({event.xdata:.2f}, {event.ydata:.2f})")
-            canvas.restore_region(background)
-            draw_moving()
-            canvas.blit(right.bbox)
-
-    def on_click(event):
-        if event.inaxes is left and not canvas.widgetlock.locked():  # locked: the toolbar zooms or pans
-            on_move(event)
-            left.plot(event.xdata, event.ydata, "*", color="black", markeredgecolor="white", markersize=16)
-            left.annotate(
-                caption.get_text(),
-                (event.xdata, event.ydata),
-                xytext=(8, 8),
-                textcoords="offset points",
-                path_effects=[withStroke(linewidth=3, foreground="white")],
-            )
-            print(f"code {caption.get_text()}")
-            canvas.draw_idle()
-
-    for name, react in (("draw_event", on_draw), ("motion_notify_event", on_move), ("button_press_event", on_click)):
-        canvas.mpl_connect(name, react)
-
-
-def explore(plane):
-    """Opens `wire_explorer` in a window or, with an interactive backend, in a notebook.
-
-    Raises:
-        UserError: there is no display.
-    """
-    from matplotlib import pyplot
-
-    if pyplot.get_backend().lower() == "agg":
-        raise UserError(
-            "--explore opens a window, and there is no display here; --code C1 C2 decodes a code into a file"
-        )
-    wire_explorer(pyplot.figure(figsize=(12, 6.2), layout="constrained"), plane)
-    pyplot.show()

@@ -92,6 +92,9 @@ def flag_parser(description, batch_size, lr):
         metavar=None,
         choices=("auto", "cpu", "cuda", "mps"),
     )
+    explore = "only write explore.html, the page of all that was trained into --figures, and open it in the browser"
+    parser.add_argument("--explore", action="store_true", help=explore)
+    parser.add_argument("--no-open", action="store_true", help="leave the opening out")
     return parser
 
 
