@@ -317,15 +317,16 @@ def train(run, data, samples, folder, threads):
                 saved = time.monotonic()
                 progress.loss()
                 run.try_to_save(unfinished)
-        if run.step > first:
-            with contextlib.suppress(OSError):
-                print(end=progress.below)
+        with contextlib.suppress(OSError):
+            print(end=progress.below)
+        finished = run.step == run.steps
+        if finished or run.step > first:
             progress.loss()
-            run.save(folder / checkpoint.FINISHED if run.step == run.steps else unfinished)
-        if run.step == run.steps:
+            run.save(folder / checkpoint.FINISHED if finished else unfinished)
+        if finished:
             unfinished.unlink(missing_ok=True)
     if stops:
-        then = "goes on from there" if run.step < run.steps else "makes the pictures"
+        then = "makes the pictures" if finished else "goes on from there"
         raise KeyboardInterrupt(f"stopped by {stops[0]} at step {run.step:,}; the same command with --resume {then}")
 
 
@@ -440,18 +441,13 @@ def see_plane(run, settings):
     return latent.Plane.of(run.averaged, images, labels, run.title())
 
 
-def sets(run, settings):
-    """Images and labels of the training set and of the test set, see `load_tensors`."""
-    return *load_tensors(True, settings.data, run.device), *load_tensors(False, settings.data, run.device)
-
-
 def decode_only(run, settings):
     """`--code` or `--digit`."""
     plane, folder = see_plane(run, settings), run.folder(settings.figures)
     if settings.code:
         latent.save_code(plane, settings.code, folder / "code.png")
     else:
-        chosen = latent.choose_codes(plane, *sets(run, settings)[:2])[settings.digit]
+        chosen = latent.choose_codes(plane, *load_tensors(True, settings.data, run.device))[settings.digit]
         latent.save_digit(plane, chosen, folder)
         print(chosen.sentence())
 
@@ -460,7 +456,8 @@ def compare(settings):
     """`--compare`: the codes of both models side by side, and what random codes give."""
     runs = [trained_run(kind, settings) for kind in (Autoencoder, VariationalAutoencoder)]
     planes = [see_plane(run, settings) for run in runs]
-    drawn = [latent.random_digits(plane, *sets(runs[0], settings)[:3])[0] for plane in planes]
+    (images, labels), (test_images, _) = (load_tensors(train, settings.data, runs[0].device) for train in (True, False))
+    drawn = [latent.random_digits(plane, images, labels, test_images)[0] for plane in planes]
     for plane, digits in zip(planes, drawn, strict=True):
         print(f"{plane.model.NAME}: {digits.sentence()}")
     name = utils.run_name("unruly_or_tamed", runs[0].unusual())
@@ -470,16 +467,16 @@ def compare(settings):
 def picture(run, settings):
     """Saves the pictures of a run and prints its measurements."""
     folder, plane = run.folder(settings.figures), see_plane(run, settings)
-    images, labels, test_images, test_labels = sets(run, settings)
+    images, labels = load_tensors(True, settings.data, run.device)
+    test_images, test_labels = load_tensors(False, settings.data, run.device)
     torch.manual_seed(run.settings["seed"])  # the ELBO is estimated from samples: from the same ones with --load
     measured = latent.measure(run.averaged, images, labels, test_images, test_labels)
-    loss = sum(measured.parts.values())
-    latent.save_training(run, test_images[:8], loss, folder / "training.png")
+    latent.save_training(run, test_images[:8], measured.total(), folder / "training.png")
     one_of_each = torch.stack([test_images[test_labels == label][0] for label in range(10)])
     plot(run.averaged, one_of_each, folder / "reconstructions.png", f"Test images, reconstructed ({plane.source})")
     sentences = latent.save_pictures(plane, images, labels, test_images, folder)
     print(f"After {run.step:,} steps:", *measured.lines(), *sentences, sep="\n  ")
-    if warning := utils.nothing_learned(loss, measured.baseline, run.settings["lr"]):
+    if warning := utils.nothing_learned(measured.total(), measured.baseline, run.settings["lr"]):
         print(warning)
 
 

@@ -111,13 +111,17 @@ class Measured(NamedTuple):
     neighbours: float  # see `neighbour_share`
     spread: tuple  # standard deviation of the codes in c1 and c2, the distance of the farthest from their mean
 
+    def total(self):
+        """The loss of the test set."""
+        return sum(self.parts.values())
+
     def lines(self):
         """The measurements in words."""
         parts = " = " + " + ".join(f"{part:#.4g} {name}" for name, part in self.parts.items())
         parts = parts if len(self.parts) > 1 else ""
         std1, std2, farthest = self.spread
         return [
-            f"{self.loss}, test set: {sum(self.parts.values()):#.4g}{parts}; the mean image's: {self.baseline:#.4g}",
+            f"{self.loss}, test set: {self.total():#.4g}{parts}; the mean image's: {self.baseline:#.4g}",
             "mean squared error: {:.4f} training, {:.4f} test".format(*self.errors),
             f"test images that their {NEIGHBOURS} nearest training codes label rightly: {self.neighbours:.1%}",
             f"standard deviation of the codes: {std1:.2f} in c1, {std2:.2f} in c2; the farthest is {farthest:.1f} out",
