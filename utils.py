@@ -327,7 +327,7 @@ class Threads:
         self.on_cpu = device.type == "cpu"
         self.options = [asked] if asked else sorted({1, min(most, self.before)})
         self.count = self.options[-1]
-        self.slow = False
+        self.first, self.slow = math.inf, False
         self.trials = self._trials()
 
     def __enter__(self):

@@ -6,15 +6,18 @@ with real signals, pipes, terminals and disks.
 """
 
 import contextlib
+import fcntl
 import multiprocessing
 import os
 import pty
 import runpy
 import shutil
 import signal
+import struct
 import subprocess
 import sys
 import tempfile
+import termios
 import threading
 from pathlib import Path
 
@@ -100,7 +103,7 @@ class Forked:
         script, arguments, cwd: as of `run_script`.
         digits: .npz file of the 3,000 "images" and "labels" that it draws, of which 1,000 also serve as test set;
             None where it draws none.
-        terminal: whether its output is a terminal's, else a pipe's.
+        terminal: whether its output is that of a terminal of 50 columns, else a pipe's.
         before: picklable function that is called in the process before the script begins.
     """
 
@@ -108,6 +111,8 @@ class Forked:
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(["torch", "torchvision", "matplotlib.figure", "matplotlib.pyplot", "mnist"])
         self.output, writer = pty.openpty() if terminal else os.pipe()
+        if terminal:
+            fcntl.ioctl(writer, termios.TIOCSWINSZ, struct.pack("4H", 24, 50, 0, 0))
         self.errors, path = tempfile.mkstemp()
         Path(path).unlink()
         pipe, end = context.Pipe()
@@ -136,17 +141,23 @@ class Forked:
         """Sends a signal."""
         os.kill(self.process.pid, number)
 
+    def close(self):
+        """Stops reading its output, as `head` does."""
+        os.close(self.output)
+        self.output = None
+
     def end(self):
         """Waits for its end; returns a `subprocess.CompletedProcess`."""
         if self.done:
             return self.done
         killer = threading.Timer(PATIENCE, self.process.kill)
         killer.start()
-        self.until("all of it, which this will not be in")
+        if self.output is not None:
+            self.until("all of it, which this will not be in")
+            self.close()
         self.process.join()
         killer.cancel()
         errors = os.pread(self.errors, 1 << 20, 0).decode()
-        os.close(self.output)
         os.close(self.errors)
         self.done = subprocess.CompletedProcess([], self.process.exitcode, self.text, errors)
         return self.done
@@ -159,6 +170,7 @@ def _run(end, script, arguments, cwd, drawn, before):
     sys.stdout, sys.stderr = os.fdopen(1, "w", closefd=False), os.fdopen(2, "w", 1, closefd=False)
     heed_signals()
     os.environ.update(ALONE)
+    os.environ.pop("COLUMNS", None)  # which pytest sets
     os.chdir(cwd)
     if before:
         before()
