@@ -566,7 +566,7 @@ def test_the_script_from_start_to_end_with_a_disk_that_fills_up(tmp_path, digits
         assert max(map(len, progress)) <= 50
         assert done.returncode == 1
         assert re.fullmatch(
-            r"autoencoder.py: error: fig\\xfcr/drawn/autoencoder-steps300/\w+.png: No space left on device; "
+            r"autoencoder.py: error: figür/drawn/autoencoder-steps300/\w+.png: No space left on device; "
             "the training is kept, and the same command with --resume draws",
             done.stderr.splitlines()[-1],
         )
