@@ -48,7 +48,7 @@ def notebook(data):
     def loop(steps):
         for _ in range(steps):
             batch = torch.tensor(images[np.random.randint(0, len(images), BATCH_SIZE)], dtype=torch.float32)
-            codes, reconstructions = model(batch)
+            _, reconstructions = model(batch)
             loss = F.mse_loss(reconstructions, batch)
             optimizer.zero_grad()
             loss.backward()
@@ -119,7 +119,7 @@ def main(settings):
     times = {name: [] for name in loops}
     for loop in loops.values():
         loop(10)
-    for round in range(settings.rounds):
+    for _ in range(settings.rounds):
         for name, loop in loops.items():
             start = time.perf_counter()
             loop(settings.steps)
@@ -130,7 +130,7 @@ def main(settings):
         )
     a, b, c, sample = times.values()
     for name, above, below in (("a/b", a, b), ("b/c", b, c), ("sample_train/b", sample, b)):
-        ratios = [x / y for x, y in zip(above, below)]
+        ratios = [x / y for x, y in zip(above, below, strict=True)]
         print(f"{name}: median {statistics.median(ratios):.3f}, from {min(ratios):.3f} to {max(ratios):.3f}")
 
 

@@ -22,7 +22,7 @@ def test_format():
 
 def test_same_seed_same_bytes():
     first, again, other = draw_digits(700, seed=1), draw_digits(700, seed=1), draw_digits(700, seed=2)
-    assert all(np.array_equal(a, b) for a, b in zip(first, again))
+    assert all(np.array_equal(a, b) for a, b in zip(first, again, strict=True))
     assert not np.array_equal(first[0], other[0])
 
 
