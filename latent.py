@@ -19,7 +19,7 @@ from torch.nn import functional as F
 from torchvision.utils import make_grid
 
 import utils
-from utils import GREY, show
+from utils import GREY, UserError, show
 
 PLOTTED = 10_000  # training images whose codes are plotted
 BLOCK = 10_000  # images that pass through a model at a time, which bounds the memory
@@ -27,6 +27,7 @@ NEIGHBOURS = 10  # training codes that vote on a test code
 RANDOM = 2_000  # random codes that are decoded, and test images that they are compared with
 CLEAR = 0.6  # share of a label around a place from which it has a clear majority there
 SMOOTHING = 500  # steps over which the loss is averaged for the curve
+FEW = 10  # codes, too few to say what lies around a place
 CELLS = 60  # a side of the grid in which codes are counted
 MOSAIC = 25  # images on a side of the mosaic
 # Ten colours that a colour-blind reader can tell apart as far as ten can be (Petroff 2021, arXiv:2107.02270)
@@ -250,8 +251,10 @@ class Plane(NamedTuple):
             The code `(c1, c2)`; the share of `label` among the training codes around it, 0 to 1; and its cell.
         """
         own, c1, c2 = self.count([label])
-        share = own / np.maximum(self.count(range(10))[0], 1)
-        score = own * share**4 * (1 if free is None else free)
+        all_labels = self.count(range(10))[0]
+        share = own / np.maximum(all_labels, 1)
+        # A few more of others in each place, or else a single code far out would be the most alone of all.
+        score = own * (own / (all_labels + FEW)) ** 4 * (1 if free is None else free)
         at = np.unravel_index(score.argmax(), own.shape)
         return (float(c1[at[0]]), float(c2[at[1]])), float(share[at]), at
 
@@ -380,7 +383,14 @@ def save_comparison(planes, drawn, path):
 
 
 def save_code(plane, code, path, title=""):
-    """A code marked on the scatter, beside the image that the decoder makes of it."""
+    """A code marked on the scatter, beside the image that the decoder makes of it.
+
+    Raises:
+        UserError: the code is so far out that the decoder overflows.
+    """
+    image = decode(plane.model, [code])[0]
+    if not image.isfinite().all():
+        raise UserError(f"the code ({code[0]:g}, {code[1]:g}) is so far out that the decoder overflows; choose another")
     figure = Figure(figsize=(9.6, 5.5), dpi=150, layout="constrained")
     figure.suptitle(title)
     left, right = figure.subplots(1, 2)
@@ -390,7 +400,7 @@ def save_code(plane, code, path, title=""):
     grow = max(0, (low + room - code).max(), (code + room - high).max())  # a code far out is shown too, and whole
     draw_scatter(left, plane._replace(limits=tuple(zip(low - grow, high + grow, strict=True))), size=2, star=code)
     left.set_title(f"Codes of {len(plane.codes):,} training images\n({plane.source})")
-    right.imshow(decode(plane.model, code[None])[0].numpy(), **GREY)
+    right.imshow(image.numpy(), **GREY)
     right.set_title(f"code ({code[0]:.2f}, {code[1]:.2f}), decoded")
     right.axis("off")
     utils.save(figure, path)
