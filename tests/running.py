@@ -109,7 +109,9 @@ class Forked:
 
     def __init__(self, script, *arguments, cwd, digits=None, terminal=False, before=None):
         context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(["torch", "torchvision", "matplotlib.figure", "matplotlib.pyplot", "mnist"])
+        # torch._dynamo is what PyTorch's optimizers import when they are first used.
+        slow = ["torch", "torch._dynamo", "torchvision", "matplotlib.figure", "matplotlib.pyplot", "mnist"]
+        context.set_forkserver_preload(slow)
         self.output, writer = pty.openpty() if terminal else os.pipe()
         if terminal:
             fcntl.ioctl(writer, termios.TIOCSWINSZ, struct.pack("4H", 24, 50, 0, 0))
