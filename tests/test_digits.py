@@ -1,7 +1,6 @@
 """Drawn digits: repeatable, in MNIST's format, and fit to stand in for it."""
 
 import os
-import time
 
 import numpy as np
 import pytest
@@ -26,6 +25,16 @@ def test_same_seed_same_bytes():
     assert not np.array_equal(first[0], other[0])
 
 
+def test_every_digit_is_drawn_and_labelled_as_itself():
+    """A digit is more like the others of its label than like those of another one."""
+    images, labels = draw_digits(2000, seed=0)
+    flat = images.reshape(2000, -1) / 255
+    means = np.stack([flat[:1000][labels[:1000] == digit].mean(axis=0) for digit in range(10)])
+    nearest = np.square(flat[1000:, None] - means).sum(axis=2).argmin(axis=1)
+    assert (nearest == labels[1000:]).mean() > 0.6
+    assert np.bincount(nearest, minlength=10).min() > 50
+
+
 def test_no_digits_is_an_error():
     with pytest.raises(ValueError, match="at least 1"):
         draw_digits(0, seed=0)
@@ -40,12 +49,6 @@ def test_fitted_and_centred_as_mnist_is():
         assert np.abs(centre - 14.5).max() < 1.5 and abs(centre.mean() - 14.5) < 0.1  # MNIST's lie in 14 to 15
     longest = np.maximum((rows > 0.5).sum(axis=1), (columns > 0.5).sum(axis=1))
     assert 17 <= np.median(longest) <= 21
-
-
-def test_sixty_thousand_are_drawn_in_seconds():
-    start = time.perf_counter()
-    draw_digits(60_000, seed=0)
-    assert time.perf_counter() - start < 6
 
 
 @pytest.mark.skipif("MNIST_DIR" not in os.environ, reason="needs the real MNIST")

@@ -581,7 +581,7 @@ def test_what_a_killed_run_left_is_taken_away(tmp_path):
 def test_replacing_keeps_the_old_file_when_interrupted(tmp_path):
     path = tmp_path / "picture.png"
     path.write_text("old")
-    with pytest.raises(KeyboardInterrupt), utils.replacing(path) as part:  # noqa: PT012
+    with pytest.raises(KeyboardInterrupt), utils.replacing(path) as part:
         part.write_text("half")
         raise KeyboardInterrupt
     assert [file.name for file in tmp_path.iterdir()] == ["picture.png"]
