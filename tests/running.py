@@ -183,10 +183,10 @@ def _run(end, script, arguments, cwd, drawn, before):
 
 
 def draw_few(path):
-    """Makes the scripts draw, and plot the codes of, the few digits in an .npz file."""
+    """Makes the scripts draw the few digits in an .npz file, and measure and plot fewer."""
     import digits
     import latent
 
     drawn, few = np.load(path), {60_000: slice(None), 10_000: slice(1_000)}
     digits.draw_digits = lambda count, seed: (drawn["images"][few[count]], drawn["labels"][few[count]])
-    latent.PLOTTED = 2_000
+    latent.PLOTTED, latent.RANDOM = 2_000, 300
