@@ -1,14 +1,19 @@
 """Codelet 7: a sparse autoencoder on MNIST, from the data to the answers in a PDF.
 
 python codelet7.py            trains, and leaves pictures and codelet7.pdf in figures/codelet7/
+python codelet7.py --sweep    trains at many weights of the sparsity penalty side by side, and compares them
 python codelet7.py --help     lists the settings
+
+Model and loss, data, training and pictures are here. What is measured and said of the nodes is in answers.py, what of
+many weights in sparsity.py.
 """
 
 import utils
 
 PENALTY_WEIGHT = 1e-4  # of the sparsity penalty in the loss
 RHO = 0.05  # the mean activation that every hidden node should have
-SETTINGS = ("epochs", "batch_size", "lr", "hidden", "seed")  # what a run's numbers depend on
+WEIGHTS = [0, 1e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1]  # of a sweep
+SETTINGS = ("epochs", "batch_size", "lr", "hidden", "seed", "penalty_weight", "rho")  # what a run's numbers depend on
 
 
 def make_parser():
@@ -21,34 +26,59 @@ def make_parser():
     )
     utils.add_flag(parser, "--epochs", utils.positive_int, 20, "passes over the training set")
     utils.add_flag(parser, "--hidden", utils.positive_int, 10, "hidden nodes")
-    parser.add_argument(
-        "--load",
-        type=utils.path,
-        metavar="FILE",
-        help="make pictures and PDF from the model.pt of an earlier run, with its settings, without training",
+    utils.add_flag(parser, "--penalty-weight", weight, PENALTY_WEIGHT, "weight of the penalty in the loss", "W")
+    utils.add_flag(parser, "--rho", between_0_and_1, RHO, "mean activation that each node should have", "RHO")
+    only = parser.add_mutually_exclusive_group()
+    load = "make pictures and PDF from the model.pt of an earlier run, with its settings, without training"
+    only.add_argument("--load", type=utils.path, metavar="FILE", help=load)
+    compare = (
+        "train at all of --weights side by side, from the same initial weights and on the same batches, and compare"
     )
+    only.add_argument("--sweep", action="store_true", help=compare)
+    weights = f"weights of the penalty in a --sweep (default: {' '.join(f'{value:g}' for value in WEIGHTS)})"
+    parser.add_argument("--weights", type=weight, default=WEIGHTS, nargs="+", metavar="W", help=weights)
     return parser
 
 
+def weight(text):
+    """`text` as a weight of the penalty, for argparse."""
+    return utils.number(text, float, 0, utils.LARGEST, f"a number from 0 to {utils.LARGEST:g}")
+
+
+def between_0_and_1(text):
+    """`text` as a number in (0, 1) that stays there in float32, for argparse."""
+    return utils.number(text, float, 1e-7, 1 - 1e-7, "a number above 0 and below 1")
+
+
+def check(settings):
+    """Raises UserError where flags contradict each other."""
+    if settings.explore and (settings.sweep or settings.load):
+        raise utils.UserError("--explore only writes the page of what was trained; leave out --sweep and --load")
+    if settings.sweep and settings.penalty_weight != PENALTY_WEIGHT:
+        raise utils.UserError("--sweep trains at the weights of --weights; leave out --penalty-weight")
+    if settings.weights != WEIGHTS and not settings.sweep:
+        raise utils.UserError("--weights names the weights of a --sweep; add --sweep, or use --penalty-weight")
+
+
 if __name__ == "__main__":  # before PyTorch is imported: --help and a mistyped flag answer at once
-    settings = utils.start(make_parser())
+    settings = utils.start(make_parser(), check)
 
 import argparse
 import copy
 import math
-import sys
-import textwrap
 from typing import NamedTuple
 
 import torch
-from matplotlib.backends.backend_pdf import PdfPages
 from matplotlib.figure import Figure
 from torch import nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Sampler, TensorDataset
 from torchvision.utils import make_grid
 
+import answers
 import checkpoint
+import sparsity
+from answers import TOP, activations, top_images
 from utils import A4, UserError, draw, show
 
 NAME = "sparse autoencoder"
@@ -56,7 +86,6 @@ MEAN, STD = 0.1307, 0.3081  # of MNIST's training pixels in [0, 1]
 EPSILON = 1e-8  # keeps the penalty's logarithms finite
 PUBLISHED_LOSSES = {1: 0.8029, 20: 0.5329}  # train loss by epoch, from the assignment
 MOST_THREADS = 2  # a batch of 64 is too small to be shared out among more
-TOP = 100  # images shown for a hidden node
 
 
 # --- Model and loss --------------------------------------------------------------------------
@@ -68,23 +97,35 @@ def init_weights(linear):
     nn.init.constant_(linear.bias, 0.01)
 
 
+def lay_by_columns(weight):
+    """Lays the matrices of a parameter `(..., rows, columns)` column by column in memory, their values unchanged.
+
+    PyTorch chooses the form of a product by how its factors lie: for a decoder, 784 rows of 10, so it is faster."""
+    weight.data = weight.data.mT.contiguous().mT
+
+
 class SparseAutoencoder(nn.Module):
     """hidden = sigmoid(W x + b), reconstruction = tanh(W' hidden + b').
 
     Args:
         inputDims: pixels of an image.
         hDims: hidden nodes.
+        penalty_weight: of the sparsity penalty in the loss.
+        rho: the mean activation that every hidden node should have, in (0, 1).
     """
 
-    def __init__(self, inputDims, hDims):
+    def __init__(self, inputDims, hDims, *, penalty_weight=PENALTY_WEIGHT, rho=RHO):
         super().__init__()
-        self.hDims = hDims
+        self.hDims, self.rho = hDims, rho
+        # A buffer, because models that are trained side by side differ in it; no part of the `state_dict`.
+        self.register_buffer("penalty_weight", torch.tensor(float(penalty_weight)), persistent=False)
         side = math.isqrt(inputDims)
         self.imageShapes = [(inputDims,), (side, side), (1, side, side)][: 3 if side**2 == inputDims else 1]
         self.encoder = nn.Sequential(nn.Linear(inputDims, hDims), nn.Sigmoid())
         self.decoder = nn.Sequential(nn.Linear(hDims, inputDims), nn.Tanh())
         init_weights(self.encoder[0])
         init_weights(self.decoder[0])
+        lay_by_columns(self.decoder[0].weight)
 
     def forward(self, x):
         """Encodes and decodes images.
@@ -118,14 +159,14 @@ class SparseAutoencoder(nn.Module):
             ValueError: any other shape. The values are not looked at: a GPU would have to wait in every step.
         """
         utils.check_shape(hidden, hidden.shape[-1:])
-        rho_hat = hidden.mean(dim=0)
+        rho, rho_hat = self.rho, hidden.mean(dim=0)
         # In float32 1 - 1e-8 is 1, so that clamping rho_hat alone leaves log(0) at the upper end. Clamping rho_hat and
-        # 1 - rho_hat from below is the same interval, and exact at both ends.
-        on, off = rho_hat.clamp(min=EPSILON), (1 - rho_hat).clamp(min=EPSILON)
-        return (RHO * (math.log(RHO) - on.log()) + (1 - RHO) * (math.log(1 - RHO) - off.log())).sum()
+        # 1 - rho_hat from below is the same interval, and exact at both ends. xlogy(a, b) is a log(b).
+        cross = torch.xlogy(rho, rho_hat.clamp(min=EPSILON)) + torch.xlogy(1 - rho, (1 - rho_hat).clamp(min=EPSILON))
+        return len(rho_hat) * (rho * math.log(rho) + (1 - rho) * math.log(1 - rho)) - cross.sum()
 
     def loss_function(self, x, hidden, reconstruction):
-        """Mean squared error over the pixels plus 1e-4 times the sparsity penalty.
+        """Mean squared error over the pixels plus `penalty_weight` times the sparsity penalty.
 
         Args:
             x, reconstruction: tensors of one shape.
@@ -134,7 +175,7 @@ class SparseAutoencoder(nn.Module):
         Returns:
             Scalar tensor.
         """
-        return F.mse_loss(reconstruction, x) + PENALTY_WEIGHT * self.batched_sparsity_penalty(hidden)
+        return F.mse_loss(reconstruction, x) + self.penalty_weight * self.batched_sparsity_penalty(hidden)
 
 
 # --- Data and training -----------------------------------------------------------------------
@@ -175,50 +216,79 @@ def make_dataloader(digits, batch_size, device="cpu", seed=0):
     return DataLoader(dataset, sampler=batches, batch_size=None)
 
 
-def make_optimizer(model, lr):
-    return torch.optim.Adam(model.parameters(), lr=lr, fused=True)
+class Loss(nn.Module):
+    """Takes images to the loss of a model, in one call; `sparsity.SideBySide` does the same for many models at once."""
+
+    def __init__(self, model):
+        super().__init__()
+        self.model = model
+
+    def forward(self, images):
+        hidden, reconstruction = self.model(images)
+        return self.model.loss_function(images, hidden, reconstruction)
 
 
-def train_epoch(model, train_dataloader, optimizer, tick=lambda: None):
-    """One pass over the training set; returns its loss, the mean over the batches. Calls `tick` after each batch,
-    and prints what it returns."""
+def make_optimizer(loss, lr):
+    """Adam for what `loss`, a `Loss` or `SideBySide`, trains."""
+    return torch.optim.Adam(loss.parameters(), lr=lr, fused=True)
+
+
+def train_epoch(loss, train_dataloader, optimizer, tick=lambda: None):
+    """One pass over the training set.
+
+    Args:
+        loss: a `Loss`, or `SideBySide`.
+        tick: called after each batch; what it returns is printed.
+
+    Returns:
+        The mean of the batches' losses: a scalar tensor, or `(K,)` for K models side by side.
+    """
     total = 0
     for images, _ in train_dataloader:
-        hidden, reconstruction = model(images)
-        loss = model.loss_function(images, hidden, reconstruction)
+        value = loss(images)
         optimizer.zero_grad()
-        loss.backward()
+        value.sum().backward()
         optimizer.step()
-        total += loss.detach()  # no .item() before the epoch's end: it would wait for the device
+        total += value.detach()  # no .item() before the epoch's end: it would wait for the device
         if line := tick():
             print(line)
-    return total.item() / len(train_dataloader)
+    return total / len(train_dataloader)
 
 
-def train(model, train_dataloader, settings, threads):
-    """Trains for `settings.epochs`; returns the loss of each epoch.
+def choose_threads(threads, loss, images, lr):
+    """Has `threads` choose by training steps of a copy of `loss`, so that the run's numbers stay as they are."""
+    loss, batch = copy.deepcopy(loss), [(images, None)]
+    optimizer = make_optimizer(loss, lr)
+    threads.choose(lambda: train_epoch(loss, batch, optimizer))
+
+
+def train(loss, train_dataloader, settings, threads):
+    """Trains for `settings.epochs`.
+
+    Returns:
+        The loss of each epoch, a tensor `(epochs,)`, or `(epochs, K)` for K models side by side.
 
     Raises:
-        UserError: the loss is no finite number any more.
+        UserError: a loss is no finite number any more.
     """
     # The seed alone decides the batches, also where some were looked at before.
     train_dataloader.sampler.generator.manual_seed(settings.seed)
-    optimizer = make_optimizer(model, settings.lr)
+    optimizer = make_optimizer(loss, settings.lr)
     losses = []
     for epoch in range(1, settings.epochs + 1):
-        losses.append(train_epoch(model, train_dataloader, optimizer, threads.tick))
-        if not math.isfinite(losses[-1]):
-            raise UserError(f"the loss became {losses[-1]} in epoch {epoch}; try a smaller --lr than {settings.lr:g}")
-        print(f"Epoch: {epoch}/{settings.epochs} - Train Loss: {losses[-1]:.4f}")
-    return losses
-
-
-def choose_threads(threads, model, images, lr):
-    """Has `threads` choose by the training step of a copy of `model`, so that the run's numbers stay as they are."""
-    model = copy.deepcopy(model)
-    batch = [(images, None)]
-    optimizer = make_optimizer(model, lr)
-    threads.choose(lambda: train_epoch(model, batch, optimizer))
+        losses.append(train_epoch(loss, train_dataloader, optimizer, threads.tick).cpu())
+        low, high = losses[-1].min().item(), losses[-1].max().item()
+        if not math.isfinite(low + high):
+            largest = max(settings.weights if settings.sweep else [settings.penalty_weight])
+            advice = (
+                f"a smaller --lr than {settings.lr:g}"
+                if largest <= 1
+                else f"a smaller weight of the penalty than {largest:g}"
+            )
+            raise UserError(f"the loss became {low + high} in epoch {epoch}; try {advice}")
+        value = f"{low:.4f}" + (f" to {high:.4f}" if losses[-1].dim() else "")
+        print(f"Epoch: {epoch}/{settings.epochs} - Train Loss: {value}")
+    return torch.stack(losses)
 
 
 @torch.no_grad()
@@ -228,59 +298,7 @@ def mean_loss(model, dataloader):
     return torch.stack(losses).mean().item()
 
 
-@torch.no_grad()
-def reconstruction_error(model, images):
-    """Mean squared error over the pixels of all `images` `(N, 1, 28, 28)`."""
-    blocks = images.split(10_000)  # a reconstruction of all is as large as all of them
-    return sum(F.mse_loss(model(block)[1], block, reduction="sum").item() for block in blocks) / images.numel()
-
-
-def verdict(error, before, mean_image, lr, epochs):
-    """Why a run whose loss is a number may still have learned nothing, in a sentence; "" where it has learned.
-
-    Args:
-        error: mean squared error of the trained model on the training images.
-        before: the same before training.
-        mean_image: the same of answering every image with the mean of all.
-    """
-    if error < mean_image:
-        return ""
-    found = (
-        f"the reconstructions' mean squared error, {error:.4f}, is not below the {mean_image:.4f} of answering every "
-        f"image with the mean image"
-    )
-    if error >= before:
-        return (
-            f"Training diverged: {found}, nor below {before:.4f}, that before training; try a smaller --lr than {lr:g}."
-        )
-    return f"Training has only begun: {found}; train for more than --epochs {epochs} or with another --lr than {lr:g}."
-
-
 # --- Pictures --------------------------------------------------------------------------------
-
-
-@torch.no_grad()
-def activations(model, images):
-    """Activations `(N, hDims)` of images `(N, 1, 28, 28)`."""
-    return model.encoder(images.flatten(1))
-
-
-def top_images(hidden, node, count=TOP):
-    """The images at which a hidden node is most active.
-
-    Args:
-        hidden: activations of all images, `(N, hDims)`.
-        node: 0 to hDims - 1.
-
-    Returns:
-        Indices of `count` images (of all N where there are fewer), the highest activation first.
-
-    Raises:
-        ValueError: there is no such node.
-    """
-    if not 0 <= node < hidden.shape[1]:
-        raise ValueError(f"node {node} does not exist; expected 0 to {hidden.shape[1] - 1}")
-    return hidden[:, node].topk(min(count, len(hidden))).indices
 
 
 def grid_of(images, columns):
@@ -310,184 +328,64 @@ def save_samples(train_dataloader, path, source):
     show(grid, path, title=f"{len(g)} training images ({source})")
 
 
-def save_views(model, images, hidden, samples, folder, suffix, caption):
+def save_views(model, data, folder, suffix, caption):
     """`reconstructions*.png` and `top100*.png` of a model; returns the same as A4 figures.
 
     Args:
-        images, hidden: training images `(N, 1, 28, 28)`, among which the top 100 are sought, and their activations.
-        samples: images `(64, 1, 28, 28)` to reconstruct.
+        data: `Data`; the first 64 test images are reconstructed, the top 100 sought among the training images.
         suffix: ends the files' names.
         caption: what the model is, for the titles.
     """
+    samples = data.test_images[:64]
     pairs = {
         "images": reconstruction_grids(model, samples),
         "titles": ("input", "reconstruction"),
         "title": f"Test images and their reconstructions, {caption}\n"
         f"White is {samples.max():.2f} in the inputs and at most 1, the limit of a Tanh, in the reconstructions",
     }
-    blocks = top_grids(images, hidden, range(model.hDims))
+    blocks = top_grids(data.images, activations(model, data.images), range(model.hDims))
     labels = [f"node {node}" for node in range(model.hDims)]
     title = f"The {TOP} images with the highest activation of each hidden node, {caption}"
     show(**pairs, path=folder / f"reconstructions{suffix}.png")
     show(blocks, folder / f"top100{suffix}.png", title=title, titles=labels, columns=5, zoom=2)
     sheets = [
-        draw(Figure(), blocks[start : start + 10], title, labels[start : start + 10], 2, size=A4)
-        for start in range(0, model.hDims, 10)
+        draw(Figure(), blocks[start : start + 4], title, labels[start : start + 4], 2, size=A4)
+        for start in range(0, model.hDims, 4)
     ]
     return [draw(Figure(), **pairs, size=A4), *sheets]
-
-
-def plot_losses(axis, losses, source, published):
-    """The train loss by epoch, with the `published` losses, a dict by epoch, marked."""
-    axis.plot(range(1, len(losses) + 1), losses, "o-", color="tab:blue", label=f"this run, on {source}")
-    if published:
-        style = {"color": "tab:red", "markersize": 11, "markeredgewidth": 2}
-        axis.plot(list(published), list(published.values()), "x", **style, label="published, on MNIST")
-    for epoch, loss in published.items():
-        above = {"xytext": (0, 10), "textcoords": "offset points", "ha": "center"}
-        axis.annotate(f"{loss:.4f}", (epoch, loss), **above, color="tab:red")
-    axis.set(xlabel="epoch", ylabel="train loss (mean over the batches)")
-    axis.xaxis.get_major_locator().set_params(integer=True)
-    axis.margins(0.1)
-    axis.grid(alpha=0.3)
-    axis.legend()
-
-
-# --- The written answers ---------------------------------------------------------------------
-
-
-class Node(NamedTuple):
-    """What a hidden node learned, all of it measured."""
-
-    number: int
-    mean: float  # activation over the training set, to be compared with RHO
-    active: float  # share of the images at which the activation is above 0.5
-    digits: list  # how many of its top images show a 0, a 1, ... a 9
-    weights: torch.Tensor  # (28, 28), what the node adds to the picture when it fires, before the Tanh
-    correlations: list  # of the weights with each digit's mean image, the mean of all images taken off
-
-    def describe(self):
-        """The measurements as sentences."""
-        first, second = sorted(range(10), key=lambda digit: -self.digits[digit])[:2]
-        shown = sum(self.digits)
-        if 2 * self.digits[first] > shown:
-            fires = f"fires for {first}: {self.digits[first]} of its top {shown}"
-        else:
-            fires = (
-                f"has no digit of its own: of its top {shown}, {self.digits[first]} are {first} and "
-                f"{self.digits[second]} are {second}"
-            )
-        like = max(range(10), key=lambda digit: self.correlations[digit])
-        unlike = min(range(10), key=lambda digit: self.correlations[digit])
-        return (
-            f"Node {self.number} {fires}. Mean activation {self.mean:.3f}, {self.mean / RHO:.1f} times rho; above "
-            f"0.5 for {self.active:.0%} of the images. Its weights are most like the average {like} (correlation "
-            f"{self.correlations[like]:.2f}) and least like the average {unlike} "
-            f"({self.correlations[unlike]:.2f})."
-        )
-
-
-@torch.no_grad()
-def examine_nodes(model, images, hidden, labels):
-    """Measures every hidden node; returns a list of `Node`.
-
-    Args:
-        images: `(N, 1, 28, 28)`, of all ten digits.
-        hidden: their activations, `(N, hDims)`.
-        labels: `(N,)`, 0 to 9.
-    """
-    flat = images.flatten(1)
-    averages = torch.stack([flat[labels == digit].mean(dim=0) for digit in range(10)]) - flat.mean(dim=0)
-    weights = model.decoder[0].weight.detach().T
-    correlations = torch.corrcoef(torch.cat((weights, averages)))[: model.hDims, model.hDims :]
-    return [
-        Node(
-            number=node,
-            mean=hidden[:, node].mean().item(),
-            active=(hidden[:, node] > 0.5).float().mean().item(),
-            digits=labels[top_images(hidden, node)].bincount(minlength=10).tolist(),
-            weights=weights[node].view(28, 28),
-            correlations=correlations[node].tolist(),
-        )
-        for node in range(model.hDims)
-    ]
-
-
-def summarise(nodes, penalty, loss):
-    """What holds of all nodes together, in sentences; `penalty` and `loss` are those of the trained model."""
-    means = [node.mean for node in nodes]
-    near = sum(0.5 * RHO <= mean <= 1.5 * RHO for mean in means)
-    own = [node for node in nodes if 2 * max(node.digits) > sum(node.digits)]
-    favourites = sorted({node.digits.index(max(node.digits)) for node in own})
-    text = f"{len(own)} of {len(nodes)} nodes have a digit that makes up more than half of their top images"
-    if own:
-        text += f"; between them they cover {', '.join(map(str, favourites))}"
-    return (
-        f"{text}. An image has on average {sum(node.active for node in nodes):.1f} nodes above 0.5. A node's weights "
-        "are what it adds to the picture when it fires: white where it puts ink, black where it takes ink away, grey "
-        "for 0; they are compared with the average image of each digit, less the average of all images.\n"
-        f"The mean activations lie between {min(means):.3f} and {max(means):.3f}, where rho is {RHO}; {near} of "
-        f"{len(nodes)} nodes are within half of it. The weighted penalty is {PENALTY_WEIGHT * penalty:.4f} of a loss "
-        f"of {loss:.4f}, that is {PENALTY_WEIGHT * penalty / loss:.2%}: no more can be gained by firing less."
-    )
-
-
-def write_pdf(path, facts, losses, source, published, pages, nodes, summary):
-    """Writes the answers on A4: the losses, `pages` (figures), and what the nodes learned.
-
-    Args:
-        facts: lines about the run, pairs of a name and a value.
-        losses: train loss of each epoch; `published` are those to compare it with.
-        source: where the images come from.
-    """
-    title = f"Codelet 7: a sparse autoencoder on {source}"
-    # Without the date of its making, the same run gives the same file.
-    with utils.replacing(path) as part, PdfPages(part, metadata={"Title": title, "CreationDate": None}) as pdf:
-        first = Figure(figsize=A4)
-        first.text(0.1, 0.95, title, fontsize=16, va="top")
-        for line, (name, value) in enumerate(facts):
-            first.text(0.1, 0.89 - 0.021 * line, name, va="top")
-            first.text(0.4, 0.89 - 0.021 * line, value, va="top")
-        plot_losses(first.add_axes((0.12, 0.08, 0.78, 0.4)), losses, source, published)
-        pdf.savefig(first)
-        for page in pages:
-            pdf.savefig(page)
-        for start in range(0, len(nodes), 10):
-            pdf.savefig(draw_nodes(nodes[start : start + 10], source, summary))
-    print(f"  {path}")
-
-
-def draw_nodes(nodes, source, summary):
-    """An A4 page: `summary`, then for up to ten nodes their weights, the digits of their top images, a sentence."""
-    figure = Figure(figsize=A4)
-    figure.text(0.07, 0.965, f"What the nodes learned, from {source}", fontsize=14, va="top")
-    figure.text(
-        0.07,
-        0.935,
-        "\n".join(textwrap.fill(part, 112) for part in summary.split("\n")),
-        fontsize=9,
-        va="top",
-        linespacing=1.4,
-    )
-    for row, node in enumerate(nodes):
-        bottom = 0.74 - 0.078 * row
-        weights = figure.add_axes((0.07, bottom, 0.09, 0.064))
-        largest = node.weights.abs().max().item()
-        weights.imshow(node.weights.cpu().numpy(), cmap="gray", vmin=-largest, vmax=largest, interpolation="none")
-        weights.axis("off")
-        digits = figure.add_axes((0.2, bottom + 0.012, 0.2, 0.05))
-        digits.bar(range(10), node.digits, color="tab:blue")
-        digits.set(xticks=range(10), yticks=(0, TOP), ylim=(0, TOP))
-        digits.tick_params(labelsize=7, length=2, pad=1)
-        figure.text(0.44, bottom + 0.06, textwrap.fill(node.describe(), 68), fontsize=9, va="top", linespacing=1.4)
-    return figure
 
 
 # --- The run ---------------------------------------------------------------------------------
 
 
+class Data(NamedTuple):
+    """What a run trains on and looks at; the tensors lie on its device."""
+
+    source: str
+    train_dataloader: DataLoader
+    test_dataloader: DataLoader
+    images: torch.Tensor  # the training images, (N, 1, 28, 28), normalised
+    labels: torch.Tensor
+    test_images: torch.Tensor
+    test_labels: torch.Tensor
+
+
+def load_data(settings, device):
+    """The `Data` that the flags ask for."""
+    both = [utils.load_digits(train, settings.data) for train in (True, False)]
+    utils.check_batch_size(settings.batch_size, len(both[0].images))
+    loaders = [make_dataloader(digits, settings.batch_size, device, settings.seed) for digits in both]
+    return Data(both[0].source, *loaders, *(tensor for loader in loaders for tensor in loader.dataset.tensors))
+
+
+def make_model(settings, device, penalty_weight):
+    """An untrained model, whose weights the seed alone decides."""
+    torch.manual_seed(settings.seed)
+    return SparseAutoencoder(28 * 28, settings.hidden, penalty_weight=penalty_weight, rho=settings.rho).to(device)
+
+
 def load_model(path, settings):
-    """What `save_model` wrote, a dict.
+    """The dict that `save_model` wrote, and `settings` with those that the model was trained with.
 
     Raises:
         UserError: it cannot be read, or a flag asks for something else than it was trained with.
@@ -498,25 +396,27 @@ def load_model(path, settings):
             f"--load {path}: that is of an {saved['model']}, not of a {NAME}; name a model.pt of codelet7.py"
         )
     for name, value in utils.changed_flags(make_parser(), settings, SETTINGS).items():
-        if value != saved["settings"][name]:
-            flag = f"--{name.replace('_', '-')}"
-            trained = saved["settings"][name]
+        trained, flag = saved["settings"][name], f"--{name.replace('_', '-')}"
+        if value != trained:
             raise UserError(f"{flag} {value}: {path} was trained with {flag} {trained}; leave {flag} out, or --load")
-    return saved
+    return saved, argparse.Namespace(**{**vars(settings), **saved["settings"]})
 
 
 def save_model(path, model, source, settings, losses):
     """Saves a trained model: its `state_dict` as "weights", the settings of `SETTINGS`, the loss of each epoch."""
     chosen = {name: getattr(settings, name) for name in SETTINGS}
-    weights = model.state_dict()
-    checkpoint.save_file(
-        path, {"model": NAME, "source": source, "settings": chosen, "weights": weights, "losses": losses}
-    )
+    contents = {"model": NAME, "source": source, "settings": chosen, "weights": model.state_dict(), "losses": losses}
+    checkpoint.save_file(path, contents)
     print(f"  {path}")
 
 
+def in_epochs(settings):
+    """How long a run trains, for titles: 20 epochs."""
+    return f"{settings.epochs} epoch{'s' if settings.epochs > 1 else ''}"
+
+
 def main(settings):
-    """Trains, or loads what was trained, saves the model, the pictures and the PDF, and prints each path.
+    """Does what the flags ask for.
 
     Args:
         settings: see `make_parser`.
@@ -525,83 +425,95 @@ def main(settings):
         import explore  # here, because it imports the model from this file
 
         explore.explore(settings, utils.changed_flags(make_parser(), settings, SETTINGS))
-        return
-    saved = load_model(settings.load, settings) if settings.load else {"settings": {}}
-    settings = argparse.Namespace(**{**vars(settings), **saved["settings"]})
+    elif settings.sweep:
+        sweep(settings)
+    else:
+        answer(settings)
+
+
+def answer(settings):
+    """Trains a model, or loads one that was trained, saves it, its pictures and the PDF, and prints each path."""
+    saved = None
+    if settings.load:
+        saved, settings = load_model(settings.load, settings)
     device = utils.pick_device(settings.device)
-    train_digits, test_digits = (utils.load_digits(train, settings.data) for train in (True, False))
-    source = train_digits.source
-    if settings.load and saved["source"] != source:
-        raise UserError(f"--load {settings.load}: trained on {saved['source']}, but here are {source}; see --data")
-    utils.check_batch_size(settings.batch_size, len(train_digits.images))
+    data = load_data(settings, device)
+    if saved and saved["source"] != data.source:
+        raise UserError(f"--load {settings.load}: trained on {saved['source']}, but here are {data.source}; see --data")
     changed = utils.changed_flags(make_parser(), settings, SETTINGS)
-    folder = utils.picture_folder(settings.figures, utils.run_name("codelet7", changed), source)
-
-    train_dataloader = make_dataloader(train_digits, settings.batch_size, device, settings.seed)
-    test_dataloader = make_dataloader(test_digits, settings.batch_size, device, settings.seed)
-    images, labels = train_dataloader.dataset.tensors
-    samples = test_dataloader.dataset.tensors[0][:64]
-    torch.manual_seed(settings.seed)
-    model = SparseAutoencoder(inputDims=28 * 28, hDims=settings.hidden).to(device)
-
+    folder = utils.picture_folder(settings.figures, utils.run_name("codelet7", changed), data.source)
+    untrained = make_model(settings, device, settings.penalty_weight)
+    model = copy.deepcopy(untrained)
     with utils.Threads(settings.threads, device, MOST_THREADS) as threads:
-        if not settings.load:
-            choose_threads(threads, model, images[: settings.batch_size], settings.lr)
-        utils.print_data(source, len(images), len(test_digits.images), device, threads)
-        save_samples(train_dataloader, folder / "mnist.png", source)
-        caption = f"before training ({source})"
-        pages = save_views(model, images, activations(model, images), samples, folder, "_untrained", caption)
-        before = reconstruction_error(model, images)
-        if settings.load:
+        if not saved:
+            choose_threads(threads, Loss(model), data.images[: settings.batch_size], settings.lr)
+        utils.print_data(data.source, len(data.images), len(data.test_images), device, threads)
+        save_samples(data.train_dataloader, folder / "mnist.png", data.source)
+        pages = save_views(untrained, data, folder, "_untrained", f"before training ({data.source})")
+        if saved:
+            losses = saved["losses"]
             try:
                 model.load_state_dict(saved["weights"])
             except RuntimeError as error:  # the file is whole, the layers are others
-                raise UserError(
-                    f"--load {settings.load}: its layers are others than codelet7.py has; train anew"
-                ) from error
-            losses = saved["losses"]
+                raise UserError(f"--load {settings.load}: it has other layers than codelet7.py; train anew") from error
         else:
-            losses = train(model, train_dataloader, settings, threads)
-            save_model(folder / "model.pt", model, source, settings, losses)
+            losses = train(Loss(model), data.train_dataloader, settings, threads).tolist()
+            save_model(folder / "model.pt", model, data.source, settings, losses)
 
-        test_loss = mean_loss(model, test_dataloader)
-        print(f"Test Loss: {test_loss:.4f}")
-        mean_image = images.var(dim=0, correction=0).mean().item()
-        error = reconstruction_error(model, images)
-        warning = verdict(error, before, mean_image, settings.lr, settings.epochs)
-        if warning:
-            print(f"codelet7.py: {warning}", file=sys.stderr)
-
-        epochs = f"{settings.epochs} epoch{'s' if settings.epochs > 1 else ''}"
-        caption = f"after {epochs}{utils.in_words(changed)} ({source})"
-        hidden = activations(model, images)
-        pages += save_views(model, images, hidden, samples, folder, "", caption)
-        for node, grid in enumerate(top_grids(images, hidden, range(settings.hidden))):
+        caption = f"after {in_epochs(settings)}{utils.in_words(changed)} ({data.source})"
+        pages = save_views(model, data, folder, "", caption) + pages
+        for node, grid in enumerate(top_grids(data.images, activations(model, data.images), range(model.hDims))):
             title = f"Node {node}: the {TOP} images with the highest activation, {caption}"
             show(grid, folder / f"top100_node{node}.png", title=title)
-        published = PUBLISHED_LOSSES if source == utils.MNIST and not changed.keys() - {"seed"} else {}
-        figure = Figure(figsize=(7, 4.5), layout="constrained")
-        axis = figure.subplots()
-        plot_losses(axis, losses, source, published)
-        axis.set_title(f"Loss of the sparse autoencoder{utils.in_words(changed)} ({source})")
-        utils.save(figure, folder / "loss.png")
+        published = PUBLISHED_LOSSES if data.source == utils.MNIST and not changed.keys() - {"seed"} else {}
+        title = f"Loss of the sparse autoencoder{utils.in_words(changed)} ({data.source})"
+        utils.save(answers.loss_figure(title, losses, data.source, published), folder / "loss.png")
 
-        nodes = examine_nodes(model, images, hidden, labels)
-        summary = summarise(nodes, model.batched_sparsity_penalty(hidden).item(), losses[-1])
+        test_loss = mean_loss(model, data.test_dataloader)
+        print(f"Test Loss: {test_loss:.4f}")
         facts = [
-            ("Data", f"{source}: {len(images):,} training and {len(test_digits.images):,} test images"),
+            ("Data", f"{data.source}: {len(data.images):,} training and {len(data.test_images):,} test images"),
             ("Preparation", f"(x / 255 - {MEAN}) / {STD}; batches of {settings.batch_size}, reshuffled every epoch"),
-            ("Model", f"784 - {settings.hidden} (sigmoid) - 784 (tanh), Xavier uniform weights, bias 0.01"),
-            ("Loss", f"mean squared error + {PENALTY_WEIGHT:g} x KL penalty with rho = {RHO}"),
-            ("Training", f"{epochs} of Adam, learning rate {settings.lr:g}, seed {settings.seed}"),
-            ("", ""),
+            ("Model", answers.layers(model)),
+            ("Loss", f"mean squared error + {settings.penalty_weight:g} x KL penalty with rho = {settings.rho:g}"),
+            ("Training", f"{in_epochs(settings)} of Adam, learning rate {settings.lr:g}, seed {settings.seed}"),
         ]
-        for epoch in sorted({1, len(losses)}):
-            beside = f"   (published: {published[epoch]:.4f})" if epoch in published else ""
-            facts.append((f"Train loss, epoch {epoch}", f"{losses[epoch - 1]:.4f}{beside}"))
-        facts.append(("Test loss", f"{test_loss:.4f}"))
-        summary = "\n".join(filter(None, (warning, summary)))
-        write_pdf(folder / "codelet7.pdf", facts, losses, source, published, pages, nodes, summary)
+        title = f"Codelet 7: a sparse autoencoder on {data.source}"
+        first = answers.cover(title, facts, losses, test_loss, data.source, published)
+        pages = [first, *answers.answer_pages(model, untrained, data, settings), *pages]
+        answers.write_pdf(folder / "codelet7.pdf", title, pages)
+
+
+def sweep(settings):
+    """Trains a model at each of `--weights`, side by side; saves what their comparison shows, and prints each path."""
+    settings.weights = sorted(set(settings.weights))
+    device = utils.pick_device(settings.device)
+    data = load_data(settings, device)
+    changed = utils.changed_flags(make_parser(), settings, (*SETTINGS, "weights"))
+    if "weights" in changed:
+        changed["weights"] = " ".join(f"{value:g}" for value in settings.weights)
+    name = utils.run_name("codelet7", changed).replace(" ", "_")
+    folder = utils.picture_folder(settings.figures, name, data.source)
+    untrained, *models = (make_model(settings, device, value) for value in (0, *settings.weights))
+    loss = sparsity.SideBySide([Loss(model) for model in models])
+    with utils.Threads(settings.threads, device) as threads:
+        choose_threads(threads, loss, data.images[: settings.batch_size], settings.lr)
+        utils.print_data(data.source, len(data.images), len(data.test_images), device, threads)
+        train(loss, data.train_dataloader, settings, threads)
+        loss.unstack()
+        properties = answers.traits(data.images, data.labels)
+        before, *rows = (
+            sparsity.measure(model, data.images, data.labels, properties, data.test_images)
+            for model in (untrained, *models)
+        )
+        words = sparsity.table(rows, before) + sparsity.findings(rows, before, settings.rho, PENALTY_WEIGHT)
+        print("\n".join(words))
+        title = (
+            f"The weight of the sparsity penalty, after {in_epochs(settings)}{utils.in_words(changed)} ({data.source})"
+        )
+        shown = (rows, settings.rho, PENALTY_WEIGHT, title)
+        utils.save(sparsity.draw_sparsity(Figure(figsize=(10, 10)), *shown), folder / "sparsity.png")
+        answers.write_pdf(folder / "sparsity.pdf", title, sparsity.sparsity_pages(before, *shown))
 
 
 if __name__ == "__main__":

@@ -1,11 +1,12 @@
-"""Times an epoch of codelet7.py beside an epoch of the pipeline that the assignment hands out.
+"""Times codelet7.py's training beside the pipeline that the assignment hands out, and many models side by side.
 
     python tests/benchmark_codelet7.py --data DIR [--rounds 3]
 
-Both train the same model on batches of 64, in turn and in one process, because a machine's speed wanders.
+All train the same model on batches of 64, in turn and in one process, because a machine's speed wanders; each with the
+number of threads that is found to be fastest for it.
 """
 
-import argparse
+import itertools
 import resource
 import statistics
 import sys
@@ -18,15 +19,17 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 import utils
 
 
-def flags():
-    parser = argparse.ArgumentParser(description="Time codelet7.py's epoch beside the assignment's pipeline.")
-    parser.add_argument("--data", required=True, metavar="DIR", help="folder of the four MNIST .gz files")
-    utils.add_flag(parser, "--rounds", utils.positive_int, 3, "epochs of each")
+def make_parser():
+    parser = utils.Parser(description=__doc__.splitlines()[0])
+    parser.add_argument(
+        "--data", type=utils.path, required=True, metavar="DIR", help="folder of the four MNIST .gz files"
+    )
+    utils.add_flag(parser, "--rounds", utils.positive_int, 3, "times that each is timed")
     return parser
 
 
 if __name__ == "__main__":
-    settings = utils.start(flags())
+    settings = utils.start(make_parser())
 
 import torch
 from torch.utils.data import DataLoader
@@ -35,70 +38,128 @@ from torchvision.datasets import MNIST
 from torchvision.datasets.utils import extract_archive
 
 import codelet7
+import sparsity
 
 BATCH_SIZE, LR = 64, 1e-4
+COUNTS = (1, 3, 9, 27)  # models side by side
+STEPS = 200  # of each, in turn
 
 
-def handed_out(data, folder):
-    """(a): torchvision's MNIST, transformed image by image; returns a function that trains one epoch."""
+def make_model(weight=codelet7.PENALTY_WEIGHT):
+    torch.manual_seed(0)
+    return codelet7.SparseAutoencoder(28 * 28, 10, penalty_weight=weight)
+
+
+def handed_out_dataloader(data, folder):
+    """The assignment's pipeline: torchvision's MNIST, unpacked into `folder`, transformed image by image."""
     raw = Path(folder, "MNIST", "raw")
     raw.mkdir(parents=True)
     for name, _ in MNIST.resources:
         extract_archive(Path(data, name), raw)
     transform = transforms.Compose([transforms.ToTensor(), transforms.Normalize((codelet7.MEAN,), (codelet7.STD,))])
-    dataset = MNIST(folder, train=True, transform=transform)
-    train_dataloader = DataLoader(dataset, batch_size=BATCH_SIZE, shuffle=True)
-    torch.manual_seed(0)
-    model = codelet7.SparseAutoencoder(28 * 28, 10)
+    return DataLoader(MNIST(folder, train=True, transform=transform), batch_size=BATCH_SIZE, shuffle=True)
+
+
+def handed_out_step():
+    """A function that trains on a batch as the assignment's loop does, and returns the loss."""
+    model = make_model()
     optimizer = torch.optim.Adam(model.parameters(), lr=LR)
 
-    def epoch():
-        total = 0
-        for images, _ in train_dataloader:
-            optimizer.zero_grad()
-            hidden, reconstruction = model(images)
-            loss = model.loss_function(images, hidden, reconstruction)
-            loss.backward()
-            optimizer.step()
-            total += loss.item()
-        return total / len(train_dataloader)
+    def step(images):
+        optimizer.zero_grad()
+        hidden, reconstruction = model(images)
+        loss = model.loss_function(images, hidden, reconstruction)
+        loss.backward()
+        optimizer.step()
+        return loss.item()
 
-    return epoch
+    return step
 
 
-def ours(data):
-    """(b): what codelet7.py runs; returns a function that trains one epoch."""
-    train_dataloader = codelet7.make_dataloader(utils.load_digits(True, data), BATCH_SIZE)
-    torch.manual_seed(0)
-    model = codelet7.SparseAutoencoder(28 * 28, 10)
-    optimizer = codelet7.make_optimizer(model, LR)
-    return lambda: codelet7.train_epoch(model, train_dataloader, optimizer)
+def our_step(loss):
+    """The same for a `Loss` or `SideBySide` of codelet7.py; the loss is a tensor."""
+    optimizer = codelet7.make_optimizer(loss, LR)
+    return lambda images: codelet7.train_epoch(loss, [(images, None)], optimizer)
+
+
+def side_by_side(count):
+    weights = torch.logspace(-5, 0, count).tolist()
+    return sparsity.SideBySide([codelet7.Loss(make_model(weight)) for weight in weights])
+
+
+class Contestant:
+    """Times one way to train."""
+
+    def __init__(self, train_dataloader, make_step):
+        self.train_dataloader, self.step = train_dataloader, make_step()
+        self.seconds = []
+        endless = itertools.chain.from_iterable(itertools.repeat(train_dataloader))
+        self.batches = (images for images, _ in endless)
+        self.threads = utils.Threads(None, torch.device("cpu"), codelet7.MOST_THREADS)
+        throwaway = make_step()
+        with self.threads:
+            self.threads.choose(lambda: throwaway(next(self.batches)))
+
+    def time(self, steps):
+        """Trains `steps` steps, and notes the seconds; returns their mean loss."""
+        with self.threads:
+            start = time.perf_counter()
+            losses = [self.step(images) for images in itertools.islice(self.batches, steps)]
+            mean = sum(losses) / steps
+            self.seconds.append(time.perf_counter() - start)
+        return mean
+
+
+def compare_pipelines(data, rounds):
+    """An epoch of codelet7.py beside one of the pipeline handed out."""
+    with tempfile.TemporaryDirectory() as folder:
+        contestants = {
+            "handed out": Contestant(handed_out_dataloader(data, folder), handed_out_step),
+            "codelet7.py": Contestant(loader(data), lambda: our_step(codelet7.Loss(make_model()))),
+        }
+        for round in range(1, rounds + 1):
+            losses = []
+            for name, one in contestants.items():
+                losses.append(float(one.time(len(one.train_dataloader))))
+                print(f"epoch {round}, {name:11}: {one.seconds[-1]:6.2f} s, {one.threads}, loss {losses[-1]:.4f}")
+            if abs(losses[0] - losses[1]) > 0.005:
+                sys.exit(f"the losses of epoch {round} differ by {abs(losses[0] - losses[1]):.4f}, more than 0.005")
+    slow, fast = (one.seconds for one in contestants.values())
+    ratios = [a / b for a, b in zip(slow, fast, strict=True)]
+    print(f"median {statistics.median(slow):.2f} s and {statistics.median(fast):.2f} s an epoch")
+    print(f"ratio: median {statistics.median(ratios):.1f}, from {min(ratios):.1f} to {max(ratios):.1f}")
+
+
+def compare_counts(data, rounds):
+    """What an epoch costs for a model alone, and for one of K side by side."""
+    batches = loader(data)
+    alone = Contestant(batches, lambda: our_step(codelet7.Loss(make_model())))
+    together = {count: Contestant(batches, lambda count=count: our_step(side_by_side(count))) for count in COUNTS}
+    for _ in range(rounds):
+        for one in (alone, *together.values()):
+            one.time(STEPS)
+    scale = len(batches) / STEPS
+    print(f"one alone: {statistics.median(alone.seconds) * scale:.2f} s an epoch, {alone.threads}")
+    for count, one in together.items():
+        seconds = [all_of_them / count for all_of_them in one.seconds]
+        ratio = statistics.median(mine / its for mine, its in zip(seconds, alone.seconds, strict=True))
+        print(
+            f"{count:2} side by side: {statistics.median(seconds) * scale:.2f} s an epoch and model, {ratio:.2f} of "
+            f"one alone, {one.threads}"
+        )
+
+
+def loader(data):
+    return codelet7.make_dataloader(utils.load_digits(True, data), BATCH_SIZE)
 
 
 def main(settings):
-    threads = torch.get_num_threads()
-    seconds = {"handed out": [], "codelet7.py": []}
-    with tempfile.TemporaryDirectory() as folder:
-        b, a = ours(settings.data), handed_out(settings.data, folder)
-        for round in range(1, settings.rounds + 1):
-            for name, epoch, count in (("handed out", a, threads), ("codelet7.py", b, min(threads, codelet7.MOST_THREADS))):
-                torch.set_num_threads(count)
-                start = time.perf_counter()
-                loss = epoch()
-                seconds[name].append(time.perf_counter() - start)
-                print(f"epoch {round}, {name:11}: {seconds[name][-1]:6.2f} s, loss {loss:.4f}", flush=True)
-                if name == "handed out":
-                    reference = loss
-            if abs(loss - reference) > 0.005:
-                sys.exit(f"the losses of epoch {round} differ by {abs(loss - reference):.4f}, more than 0.005")
-    ratios = [a / b for a, b in zip(*seconds.values())]
-    for name, values in seconds.items():
-        print(f"{name:11}: median {statistics.median(values):.2f} s an epoch")
-    print(f"ratio: median {statistics.median(ratios):.1f}, from {min(ratios):.1f} to {max(ratios):.1f}")
+    compare_pipelines(settings.data, settings.rounds)
+    compare_counts(settings.data, settings.rounds)
     unit = 1e6 if sys.platform == "darwin" else 1e3  # bytes there, KiB elsewhere
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
-    print(f"peak memory of this process, both pipelines: {peak:.0f} MB")
+    print(f"peak memory of this process: {peak:.0f} MB")
 
 
 if __name__ == "__main__":
-    main(settings)
+    utils.run(main, settings)
