@@ -612,8 +612,8 @@ def read_one_line(folder):
 
 
 def fill_the_disk(folder, digits_file, checkpoint_size):
-    """Fills the disk, but for a checkpoint, while a run trains; returns how that ended, and the run that resumes it when there is room, each
-    with the names of the files that it left."""
+    """Fills the disk, but for a checkpoint, while a run trains; returns how that ended, and the run that resumes it
+    when there is room, each with the names of the files that it left."""
     arguments = {"cwd": folder, "digits": digits_file, "terminal": True, "before": speak_ascii}
     with small_disk(folder / "figür", 32 << 20) as disk:
 
