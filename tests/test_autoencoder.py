@@ -7,6 +7,7 @@ import signal
 import struct
 import sys
 import time
+from concurrent import futures
 
 import numpy as np
 import pytest
@@ -545,38 +546,6 @@ def test_a_missing_checkpoint_says_what_to_do(drawn, tmp_path, flags):
         autoencoder.main(settings("--figures", tmp_path, *flags))
 
 
-def speak_ascii():
-    sys.stdout.reconfigure(encoding="ascii")
-
-
-def test_the_script_from_start_to_end_with_a_disk_that_fills_up(tmp_path, digits_file):
-    checkpoint_size = len(checkpoint.sealed(train_on_noise(new_run()).contents()))
-    arguments = {"cwd": tmp_path, "digits": digits_file, "terminal": True, "before": speak_ascii}
-    command = ("autoencoder.py", "--steps", 300, "--figures", "figür")
-    with small_disk(tmp_path / "figür", 32 << 20) as disk:
-        folder = disk / "drawn" / "autoencoder-steps300"
-        script = Forked(*command, **arguments)
-        script.until("\rstep")  # it has looked for room
-        (disk / "other").write_bytes(bytes(free(disk) - checkpoint_size - 300_000))
-        done = script.end()
-        progress = re.findall("\r(step [^\r\n]*)", done.stdout)
-        assert progress[-1].startswith("step 300/300, loss 0.")
-        assert max(map(len, progress)) <= 50
-        assert done.returncode == 1
-        assert re.fullmatch(
-            r"autoencoder.py: error: figür/drawn/autoencoder-steps300/\w+.png: No space left on device; "
-            "the training is kept, and the same command with --resume draws",
-            done.stderr.splitlines()[-1],
-        )
-        assert "checkpoint.pt" in [path.name for path in folder.iterdir()]
-        (disk / "other").unlink()
-        done = Forked(*command, "--resume", **arguments).end()
-        assert (done.returncode, len(done.stderr.splitlines())) == (0, 2), done.stderr  # where the digits come from
-        assert sorted(path.name for path in folder.iterdir()) == ["checkpoint.pt", *PICTURES]
-    for path in ("checkpoint.pt", *PICTURES):
-        assert f"  fig\\xfcr/drawn/autoencoder-steps300/{path}\r\n" in done.stdout
-
-
 def test_an_error_has_a_line_of_its_own_on_a_terminal(tmp_path, digits_file):
     done = Forked(
         "autoencoder.py", "--steps", 40, "--lr", "1e30", cwd=tmp_path, digits=digits_file, terminal=True
@@ -600,27 +569,104 @@ def test_a_closed_pipe_ends_in_one_line_and_loses_nothing(tmp_path, digits_file)
     assert checkpoint.load_file(folder / "unfinished.pt")["step"] == 1_000
 
 
-def test_ctrl_c_while_packages_are_imported(tmp_path):
-    moments = ("argparse", "matplotlib.rcsetup", "mnist")  # imports after which it comes
-    running = {moment: start_script("autoencoder.py", cwd=tmp_path, PYTHONPROFILEIMPORTTIME="1") for moment in moments}
-    for moment, process in running.items():
-        errors = []
-        with process:
-            for line in process.stderr:
-                if not line.startswith("import time:"):
-                    errors.append(line)
-                elif line.split("|")[-1].strip() == moment:
-                    process.send_signal(signal.SIGINT)
-        assert process.returncode == 1, moment
-        assert len(errors) == 1, (moment, errors)
-        assert errors[0].endswith("stopped by Ctrl-C\n")
+# --- The script in processes of its own, which run while the tests above do
 
 
-def test_a_backend_that_does_not_exist_and_nobody_who_reads(tmp_path):
-    with start_script("autoencoder.py", cwd=tmp_path, MPLBACKEND="nonsense") as process:
-        assert "loading PyTorch" in process.stdout.readline()
+MOMENTS = ("argparse", "matplotlib.rcsetup", "mnist")  # imports after which Ctrl-C comes
+FILLING = ("autoencoder.py", "--steps", 300, "--figures", "figür")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def meanwhile(tmp_path_factory, digits_file):
+    """The `Future`s of what runs meanwhile, one after the other, by name."""
+    folder = tmp_path_factory.mktemp("meanwhile")
+    # Here, because the random numbers of a process are those of all its threads.
+    checkpoint_size = len(checkpoint.sealed(train_on_noise(new_run()).contents()))
+    with futures.ThreadPoolExecutor(1) as executor:
+        yield {
+            **{moment: executor.submit(interrupt_import, moment, folder) for moment in MOMENTS},
+            "nobody reads": executor.submit(read_one_line, folder),
+            "full disk": executor.submit(fill_the_disk, folder, digits_file, checkpoint_size),
+        }
+
+
+def interrupt_import(moment, folder):
+    """Sends Ctrl-C when a package is imported; returns the exit status, and lines of standard error."""
+    errors = []
+    with start_script("autoencoder.py", cwd=folder, PYTHONPROFILEIMPORTTIME="1") as process:
+        for line in process.stderr:
+            if not line.startswith("import time:"):
+                errors.append(line)
+            elif line.split("|")[-1].strip() == moment:
+                process.send_signal(signal.SIGINT)
+    return process.returncode, errors
+
+
+def read_one_line(folder):
+    """Reads no more of the output than a line; returns that, the exit status, and lines of standard error."""
+    with start_script("autoencoder.py", cwd=folder, MPLBACKEND="nonsense") as process:
+        line = process.stdout.readline()
         process.stdout.close()
         errors = process.stderr.read().splitlines()
-    assert process.returncode == 1
+    return line, process.returncode, errors
+
+
+def fill_the_disk(folder, digits_file, checkpoint_size):
+    """Fills the disk, but for a checkpoint, while a run trains; returns how that ended, and the run that resumes it
+    when there is room, each with the names of the files that it left."""
+    arguments = {"cwd": folder, "digits": digits_file, "terminal": True, "before": speak_ascii}
+    with small_disk(folder / "figür", 32 << 20) as disk:
+
+        def end(script):
+            done = script.end()
+            return done, sorted(path.name for path in (disk / "drawn" / "autoencoder-steps300").iterdir())
+
+        script = Forked(*FILLING, **arguments)
+        script.until("\rstep")  # it has looked for room
+        (disk / "other").write_bytes(bytes(free(disk) - checkpoint_size - 300_000))
+        filled = end(script)
+        (disk / "other").unlink()
+        return filled, end(Forked(*FILLING, "--resume", **arguments))
+
+
+def speak_ascii():
+    """A terminal that cannot print the name of the folder."""
+    sys.stdout.reconfigure(encoding="ascii")
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_ctrl_c_while_packages_are_imported(meanwhile, moment):
+    status, errors = meanwhile[moment].result()
+    (line,) = errors
+    assert line.endswith("stopped by Ctrl-C\n")
+    assert status == 1
+
+
+def test_a_backend_that_does_not_exist_and_nobody_who_reads(meanwhile):
+    line, status, errors = meanwhile["nobody reads"].result()
+    assert "loading PyTorch" in line
+    assert status == 1
     assert errors[-1] == "autoencoder.py: stopped: nobody reads what it prints any more"
     assert len(errors) == 3, "that, and where the digits come from"
+
+
+def test_a_disk_that_fills_up_while_pictures_are_drawn(meanwhile):
+    (done, files), _ = meanwhile["full disk"].result()
+    assert done.returncode == 1
+    assert re.fullmatch(
+        r"autoencoder.py: error: figür/drawn/autoencoder-steps300/\w+.png: No space left on device; "
+        "the training is kept, and the same command with --resume draws",
+        done.stderr.splitlines()[-1],
+    )
+    assert "checkpoint.pt" in files
+
+
+def test_the_script_to_its_end(meanwhile):
+    (begun, _), (done, files) = meanwhile["full disk"].result()
+    progress = re.findall("\r(step [^\r\n]*)", begun.stdout)
+    assert progress[-1].startswith("step 300/300, loss 0.")
+    assert max(map(len, progress)) <= 50
+    assert (done.returncode, len(done.stderr.splitlines())) == (0, 2), done.stderr  # where the digits come from
+    assert files == ["checkpoint.pt", *PICTURES]
+    for path in files:
+        assert f"  fig\\xfcr/drawn/autoencoder-steps300/{path}\r\n" in done.stdout
