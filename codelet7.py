@@ -248,7 +248,7 @@ def train_epoch(loss, train_dataloader, optimizer, tick=lambda: None):
     for images, _ in train_dataloader:
         value = loss(images)
         optimizer.zero_grad()
-        value.sum().backward()
+        value.backward(torch.ones_like(value))  # the gradient of the sum, where there are many
         optimizer.step()
         total += value.detach()  # no .item() before the epoch's end: it would wait for the device
         if line := tick():
