@@ -4,8 +4,8 @@ python codelet7.py            trains, and leaves pictures and codelet7.pdf in fi
 python codelet7.py --sweep    trains at many weights of the sparsity penalty side by side, and compares them
 python codelet7.py --help     lists the settings
 
-Model and loss, data, training and pictures are here. What is measured and said of the nodes is in answers.py, what of
-many weights in sparsity.py.
+Model and loss, data, training and pictures are here. What is measured and said of the nodes is in answers.py, the
+pages that show it in pages.py, and the comparison of many weights in sparsity.py.
 """
 
 import utils
@@ -77,6 +77,7 @@ from torchvision.utils import make_grid
 
 import answers
 import checkpoint
+import pages
 import sparsity
 from answers import TOP, activations, top_images
 from utils import A4, UserError, draw, show
@@ -247,7 +248,7 @@ def train_epoch(loss, train_dataloader, optimizer, tick=lambda: None):
     for images, _ in train_dataloader:
         value = loss(images)
         optimizer.zero_grad()
-        value.sum().backward()
+        value.backward(torch.ones_like(value))  # the gradient of the sum, where there are many
         optimizer.step()
         total += value.detach()  # no .item() before the epoch's end: it would wait for the device
         if line := tick():
@@ -372,7 +373,7 @@ class Data(NamedTuple):
 
 def load_data(settings, device):
     """The `Data` that the flags ask for."""
-    both = [utils.load_digits(train, settings.data) for train in (True, False)]
+    both = utils.load_digits(True, settings.data), utils.load_digits(False, settings.data)
     utils.check_batch_size(settings.batch_size, len(both[0].images))
     loaders = [make_dataloader(digits, settings.batch_size, device, settings.seed) for digits in both]
     return Data(both[0].source, *loaders, *(tensor for loader in loaders for tensor in loader.dataset.tensors))
@@ -410,11 +411,6 @@ def save_model(path, model, source, settings, losses):
     print(f"  {path}")
 
 
-def in_epochs(settings):
-    """How long a run trains, for titles: 20 epochs."""
-    return f"{settings.epochs} epoch{'s' if settings.epochs > 1 else ''}"
-
-
 def main(settings):
     """Does what the flags ask for.
 
@@ -449,7 +445,7 @@ def answer(settings):
             choose_threads(threads, Loss(model), data.images[: settings.batch_size], settings.lr)
         utils.print_data(data.source, len(data.images), len(data.test_images), device, threads)
         save_samples(data.train_dataloader, folder / "mnist.png", data.source)
-        pages = save_views(untrained, data, folder, "_untrained", f"before training ({data.source})")
+        views = save_views(untrained, data, folder, "_untrained", f"before training ({data.source})")
         if saved:
             losses = saved["losses"]
             try:
@@ -460,28 +456,22 @@ def answer(settings):
             losses = train(Loss(model), data.train_dataloader, settings, threads).tolist()
             save_model(folder / "model.pt", model, data.source, settings, losses)
 
-        caption = f"after {in_epochs(settings)}{utils.in_words(changed)} ({data.source})"
-        pages = save_views(model, data, folder, "", caption) + pages
+        caption = f"after {pages.in_epochs(settings)}{utils.in_words(changed)} ({data.source})"
+        views = save_views(model, data, folder, "", caption) + views
         for node, grid in enumerate(top_grids(data.images, activations(model, data.images), range(model.hDims))):
             title = f"Node {node}: the {TOP} images with the highest activation, {caption}"
             show(grid, folder / f"top100_node{node}.png", title=title)
         published = PUBLISHED_LOSSES if data.source == utils.MNIST and not changed.keys() - {"seed"} else {}
         title = f"Loss of the sparse autoencoder{utils.in_words(changed)} ({data.source})"
-        utils.save(answers.loss_figure(title, losses, data.source, published), folder / "loss.png")
+        utils.save(pages.loss_figure(title, losses, data.source, published), folder / "loss.png")
 
         test_loss = mean_loss(model, data.test_dataloader)
         print(f"Test Loss: {test_loss:.4f}")
-        facts = [
-            ("Data", f"{data.source}: {len(data.images):,} training and {len(data.test_images):,} test images"),
-            ("Preparation", f"(x / 255 - {MEAN}) / {STD}; batches of {settings.batch_size}, reshuffled every epoch"),
-            ("Model", answers.layers(model)),
-            ("Loss", f"mean squared error + {settings.penalty_weight:g} x KL penalty with rho = {settings.rho:g}"),
-            ("Training", f"{in_epochs(settings)} of Adam, learning rate {settings.lr:g}, seed {settings.seed}"),
-        ]
         title = f"Codelet 7: a sparse autoencoder on {data.source}"
-        first = answers.cover(title, facts, losses, test_loss, data.source, published)
-        pages = [first, *answers.answer_pages(model, untrained, data, settings), *pages]
-        answers.write_pdf(folder / "codelet7.pdf", title, pages)
+        preparation = f"(x / 255 - {MEAN}) / {STD}; batches of {settings.batch_size}, reshuffled every epoch"
+        first = pages.cover(title, preparation, model, data, settings, losses, test_loss, published)
+        views = [first, *pages.answer_pages(model, untrained, data, settings), *views]
+        pages.write_pdf(folder / "codelet7.pdf", title, views)
 
 
 def sweep(settings):
@@ -508,12 +498,11 @@ def sweep(settings):
         )
         words = sparsity.table(rows, before) + sparsity.findings(rows, before, settings.rho, PENALTY_WEIGHT)
         print("\n".join(words))
-        title = (
-            f"The weight of the sparsity penalty, after {in_epochs(settings)}{utils.in_words(changed)} ({data.source})"
-        )
+        after = f"after {pages.in_epochs(settings)}{utils.in_words(changed)} ({data.source})"
+        title = f"The weight of the sparsity penalty, {after}"
         shown = (rows, settings.rho, PENALTY_WEIGHT, title)
         utils.save(sparsity.draw_sparsity(Figure(figsize=(10, 10)), *shown), folder / "sparsity.png")
-        answers.write_pdf(folder / "sparsity.pdf", title, sparsity.sparsity_pages(before, *shown))
+        pages.write_pdf(folder / "sparsity.pdf", title, sparsity.sparsity_pages(before, *shown))
 
 
 if __name__ == "__main__":

@@ -9,7 +9,8 @@ import torch
 from matplotlib.figure import Figure
 from torch.func import functional_call, stack_module_state, vmap
 
-from answers import TOP, activations, examine, most, page, percent, reconstruction_error, show_weights, span, write
+from answers import TOP, activations, examine, most, percent, reconstruction_error, span
+from pages import page, show_weights, write
 from utils import A4
 
 OWN = 0.9  # share of one digit among a node's top images, from which on the digit is the node's own

@@ -42,7 +42,6 @@ import sparsity
 
 BATCH_SIZE, LR = 64, 1e-4
 COUNTS = (1, 3, 9, 27)  # models side by side
-STEPS = 200  # of each, in turn
 
 
 def make_model(weight=codelet7.PENALTY_WEIGHT):
@@ -60,26 +59,29 @@ def handed_out_dataloader(data, folder):
     return DataLoader(MNIST(folder, train=True, transform=transform), batch_size=BATCH_SIZE, shuffle=True)
 
 
-def handed_out_step():
-    """A function that trains on a batch as the assignment's loop does, and returns the loss."""
+def handed_out():
+    """A function that trains on batches as the assignment's loop does, and returns the mean loss."""
     model = make_model()
     optimizer = torch.optim.Adam(model.parameters(), lr=LR)
 
-    def step(images):
-        optimizer.zero_grad()
-        hidden, reconstruction = model(images)
-        loss = model.loss_function(images, hidden, reconstruction)
-        loss.backward()
-        optimizer.step()
-        return loss.item()
+    def epoch(batches):
+        total = 0
+        for images, _ in batches:
+            optimizer.zero_grad()
+            hidden, reconstruction = model(images)
+            loss = model.loss_function(images, hidden, reconstruction)
+            loss.backward()
+            optimizer.step()
+            total += loss.item()
+        return total / len(batches)
 
-    return step
+    return epoch
 
 
-def our_step(loss):
+def ours(loss):
     """The same for a `Loss` or `SideBySide` of codelet7.py; the loss is a tensor."""
     optimizer = codelet7.make_optimizer(loss, LR)
-    return lambda images: codelet7.train_epoch(loss, [(images, None)], optimizer)
+    return lambda batches: codelet7.train_epoch(loss, batches, optimizer)
 
 
 def side_by_side(count):
@@ -88,39 +90,35 @@ def side_by_side(count):
 
 
 class Contestant:
-    """Times one way to train."""
+    """Times one way to train; `make` gives a function that trains on batches."""
 
-    def __init__(self, train_dataloader, make_step):
-        self.train_dataloader, self.step = train_dataloader, make_step()
-        self.seconds = []
-        endless = itertools.chain.from_iterable(itertools.repeat(train_dataloader))
-        self.batches = (images for images, _ in endless)
+    def __init__(self, train_dataloader, make):
+        self.train_dataloader, self.epoch, self.seconds = train_dataloader, make(), []
         self.threads = utils.Threads(None, torch.device("cpu"), codelet7.MOST_THREADS)
-        throwaway = make_step()
+        batches, throwaway = itertools.chain.from_iterable(itertools.repeat(train_dataloader)), make()
         with self.threads:
-            self.threads.choose(lambda: throwaway(next(self.batches)))
+            self.threads.choose(lambda: throwaway([next(batches)]))
 
-    def time(self, steps):
-        """Trains `steps` steps, and notes the seconds; returns their mean loss."""
+    def train(self):
+        """Trains an epoch, and notes the seconds; returns its loss."""
         with self.threads:
             start = time.perf_counter()
-            losses = [self.step(images) for images in itertools.islice(self.batches, steps)]
-            mean = sum(losses) / steps
+            loss = self.epoch(self.train_dataloader)
             self.seconds.append(time.perf_counter() - start)
-        return mean
+        return loss
 
 
 def compare_pipelines(data, rounds):
     """An epoch of codelet7.py beside one of the pipeline handed out."""
     with tempfile.TemporaryDirectory() as folder:
         contestants = {
-            "handed out": Contestant(handed_out_dataloader(data, folder), handed_out_step),
-            "codelet7.py": Contestant(loader(data), lambda: our_step(codelet7.Loss(make_model()))),
+            "handed out": Contestant(handed_out_dataloader(data, folder), handed_out),
+            "codelet7.py": Contestant(loader(data), lambda: ours(codelet7.Loss(make_model()))),
         }
         for round in range(1, rounds + 1):
             losses = []
             for name, one in contestants.items():
-                losses.append(float(one.time(len(one.train_dataloader))))
+                losses.append(float(one.train()))
                 print(f"epoch {round}, {name:11}: {one.seconds[-1]:6.2f} s, {one.threads}, loss {losses[-1]:.4f}")
             if abs(losses[0] - losses[1]) > 0.005:
                 sys.exit(f"the losses of epoch {round} differ by {abs(losses[0] - losses[1]):.4f}, more than 0.005")
@@ -133,18 +131,17 @@ def compare_pipelines(data, rounds):
 def compare_counts(data, rounds):
     """What an epoch costs for a model alone, and for one of K side by side."""
     batches = loader(data)
-    alone = Contestant(batches, lambda: our_step(codelet7.Loss(make_model())))
-    together = {count: Contestant(batches, lambda count=count: our_step(side_by_side(count))) for count in COUNTS}
+    alone = Contestant(batches, lambda: ours(codelet7.Loss(make_model())))
+    together = {count: Contestant(batches, lambda count=count: ours(side_by_side(count))) for count in COUNTS}
     for _ in range(rounds):
         for one in (alone, *together.values()):
-            one.time(STEPS)
-    scale = len(batches) / STEPS
-    print(f"one alone: {statistics.median(alone.seconds) * scale:.2f} s an epoch, {alone.threads}")
+            one.train()
+    print(f"one alone: {statistics.median(alone.seconds):.2f} s an epoch, {alone.threads}")
     for count, one in together.items():
         seconds = [all_of_them / count for all_of_them in one.seconds]
         ratio = statistics.median(mine / its for mine, its in zip(seconds, alone.seconds, strict=True))
         print(
-            f"{count:2} side by side: {statistics.median(seconds) * scale:.2f} s an epoch and model, {ratio:.2f} of "
+            f"{count:2} side by side: {statistics.median(seconds):.2f} s an epoch and model, {ratio:.2f} of "
             f"one alone, {one.threads}"
         )
 

@@ -188,13 +188,8 @@ def test_loss_function(model):
 # --- Data and training
 
 
-NOTEBOOK = """
-import codelet7, utils
-from torchvision.utils import make_grid
-from utils import show
-train_dataloader = codelet7.make_dataloader(utils.load_digits(), batch_size=64)
-"""
 SNIPPET = """
+from torchvision.utils import make_grid
 batch = next(iter(train_dataloader))
 images, _ = batch
 g = [image for image in images]
@@ -208,8 +203,10 @@ def test_a_notebooks_first_lines_and_the_assignments_snippet(files, drawn, monke
     monkeypatch.setattr(MNIST, "resources", resources)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "data").symlink_to(folder)
+    readme = (ROOT / "README.md").read_text()
+    [lines] = re.findall(r"^```python\n([^`]*codelet7\.make_dataloader[^`]*)^```$", readme, re.MULTILINE)
     names = {}
-    exec(NOTEBOOK + SNIPPET, names)
+    exec(lines + SNIPPET, names)
     shown = pyplot.gcf().axes[0].images[0].get_array()
     pyplot.close("all")
     assert isinstance(names["train_dataloader"], torch.utils.data.DataLoader)
