@@ -373,7 +373,9 @@ def what_training_changed(nodes, before):
         words = f"{now} ({old})" if isinstance(now, int) else f"{now:.2f} ({old:.2f})"
         (changed if abs(now - old) > CHANGED * max(now, old) else same).append(f"{name} {words}")
     digit, shape = (counts(nodes)[name] for name in (DIGIT_NAME, SHAPE_NAME))
-    more = "shapes apart rather than digits" if shape > digit else "digits apart rather than shapes"
+    first, second = ("shapes", "digits") if shape > digit else ("digits", "shapes")
+    like = abs(shape - digit) <= CHANGED * max(shape, digit)
+    more = "shapes and digits apart alike" if like else f"{first} apart rather than {second}"
     text = (
         f"The nodes {verdict} for a digit each: {detect} of {len(nodes)} (untrained {detect_before}) fire for at least "
         "half of a digit's images, and this digit is at least half of what they fire for. They tell "

@@ -25,12 +25,12 @@ from answers import (
 from utils import A4
 
 
-def write(figure, text, top, left=0.07, characters=112, **style):
+def write(figure, text, top, left=0.07, characters=112, size=9):
     """Writes paragraphs on an A4 figure from the height `top` down; returns the height below them."""
     for paragraph in text:
         lines = textwrap.wrap(paragraph, characters)
-        figure.text(left, top, "\n".join(lines), va="top", fontsize=9, linespacing=1.35, **style)
-        top -= 0.0158 * len(lines) + 0.008
+        figure.text(left, top, "\n".join(lines), va="top", fontsize=size, linespacing=1.35)
+        top -= 0.00176 * size * len(lines) + 0.008
     return top
 
 
@@ -159,14 +159,14 @@ def node_pages(nodes, before, rho, summary, source):
     for place, (node, old) in enumerate(zip(nodes, before, strict=True)):
         if place % 5 == 0:
             figures.append(page(f"Nodes {place} to {min(place + 5, len(nodes)) - 1}, from {source}"))
-        bottom = 0.765 - 0.18 * (place % 5)
+        bottom = 0.79 - 0.183 * (place % 5)
         show_weights(figures[-1].add_axes((0.05, bottom, 0.18, 0.18 * A4[0] / A4[1])), node.adds)
         bars = figures[-1].add_axes((0.27, bottom + 0.02, 0.17, 0.1))
         bars.bar(range(10), node.digits, color="tab:blue")
         bars.bar(range(10), old.digits, color="none", edgecolor="black", linewidth=0.8)
         bars.set(xticks=range(10), yticks=(0, sum(node.digits)), ylim=(0, sum(node.digits)))
         bars.tick_params(labelsize=7, length=2, pad=1)
-        write(figures[-1], [describe(node, old)], bottom + 0.13, left=0.47, characters=62)
+        write(figures[-1], [describe(node, old)], bottom + 0.13, left=0.47, characters=70, size=8)
     return figures
 
 

@@ -253,6 +253,7 @@ def test_what_training_changed():
     )
     assert "Changed by no more than 20%: the nodes of whose top 100" in text
     text = answers.what_training_changed(group(), group())
+    assert "They tell shapes and digits apart alike" in text
     assert "Changed by training" not in text
     assert "do not stand" in answers.what_training_changed(group(1, **DEAD), group(1))
     mixed = [made_up(0, **detector(3)), *group(10)[1:]]
