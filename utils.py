@@ -357,16 +357,18 @@ class Threads:
 
     def _trials(self):  # goes on after every step
         while True:
-            until = time.perf_counter() + self.PAUSE
-            while time.perf_counter() < until:
+            start, steps = time.perf_counter(), 0
+            while (passed := time.perf_counter() - start) < self.PAUSE:
+                steps += 1
                 yield
             yield from self._compare()
-            if self.seconds > 3 * self.first and not self.slow:
+            slow = min(passed / steps, self.seconds) > 3 * self.first  # for long, and with any number of threads
+            if slow and not self.slow:
                 yield (
                     f"Training has slowed down to less than a third ({self}): another program seems to use the "
                     f"processor. {self.advice()}"
                 )
-            self.slow = self.seconds > 3 * self.first
+            self.slow = slow
 
     def advice(self):
         """What can be done against another program that uses the processor."""
