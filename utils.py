@@ -12,6 +12,7 @@ import functools
 import gzip
 import http.client
 import importlib
+import io
 import itertools
 import math
 import os
@@ -71,7 +72,7 @@ def flag_parser(description, batch_size, lr):
     add("--seed", seed, 0, "start of every random choice")
     parser.add_argument(
         "--threads",
-        type=positive_int,
+        type=threads,
         metavar="N",
         help="threads that compute (default: one or several, whichever is found to be faster, tried anew on the way; "
         "with a number the same seed gives the same result bit for bit)",
@@ -123,6 +124,11 @@ def finite_float(text):
 def seed(text):
     """`text` as a whole number that PyTorch and NumPy both take as a seed, 0 to 2**63 - 1, for argparse."""
     return number(text, int, 0, 2**63 - 1, "a whole number from 0 to 2**63 - 1")
+
+
+def threads(text):
+    """`text` as a number of threads, few enough that they can be started, for argparse."""
+    return number(text, int, 1, 256, "a whole number from 1 to 256")
 
 
 def digit(text):
@@ -200,6 +206,7 @@ def start(parser, check=None):
     Returns:
         The settings of the run, an `argparse.Namespace`.
     """
+    sys.stdout = sys.stdout or io.StringIO()  # Python has none where it was closed
     if hasattr(sys.stdout, "reconfigure"):  # not a notebook's
         # Every line shows at once, also in a pipe, and a name that the terminal cannot print stops nothing.
         sys.stdout.reconfigure(line_buffering=True, errors="backslashreplace")

@@ -540,6 +540,21 @@ def test_a_run_that_diverged_says_so(drawn, tmp_path, monkeypatch, capsys, kind)
     assert "Nothing was learned: the loss is" in capsys.readouterr().out
 
 
+@pytest.mark.skipif("MNIST_DIR" not in os.environ, reason="needs the real MNIST")
+@pytest.mark.parametrize(
+    ("flags", "pattern", "bound"),
+    [
+        ([], r"mean squared error: .* (0\.\d{4}) test", 0.0430),  # the mean image gives 0.0675, PCA 0.0560
+        (["--variational"], r"negative ELBO .* test set: (\d+\.\d)", 152),  # the mean image gives 206.3
+    ],
+)
+def test_a_few_thousand_real_steps(tmp_path, monkeypatch, capsys, flags, pattern, bound):
+    monkeypatch.setattr(utils, "save", lambda figure, path: None)
+    autoencoder.load_tensors.cache_clear()
+    autoencoder.main(settings("--data", os.environ["MNIST_DIR"], "--figures", tmp_path, "--steps", 2000, *flags))
+    assert float(re.search(pattern, capsys.readouterr().out)[1]) < bound
+
+
 @pytest.mark.parametrize("flags", [["--load", "nowhere.pt"], ["--code", "1", "2"], ["--compare"], ["--resume"]])
 def test_a_missing_checkpoint_says_what_to_do(drawn, tmp_path, flags):
     with pytest.raises(utils.UserError, match=r"there is no checkpoint .*python autoencoder.py, with the same --data"):

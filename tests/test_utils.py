@@ -342,6 +342,7 @@ def test_negative_numbers_are_no_flags(parser, code):
         ("--code -1e39 0", ("--code", "'-1e39'")),
         ("--code 1", ("--code", "2 arguments")),
         ("--hidden 99999999999", ("--hidden", "'99999999999'", "2147483647")),
+        ("--threads 1000000", ("--threads", "'1000000'", "256")),
         ("--lr -1e-3", ("--lr", "'-1e-3'", "above 0")),
         ("--data=", ("--data", "empty", "variable")),
         ("--figures=", ("--figures", "empty")),
