@@ -8,7 +8,10 @@ Model and loss, data, training and pictures are here. What is measured and said 
 pages that show it in pages.py, and the comparison of many weights in sparsity.py.
 """
 
-import utils
+try:
+    import utils
+except KeyboardInterrupt:
+    raise SystemExit("stopped by Ctrl-C") from None
 
 PENALTY_WEIGHT = 1e-4  # of the sparsity penalty in the loss
 RHO = 0.05  # the mean activation that every hidden node should have

@@ -149,6 +149,7 @@ def number(text, kind, smallest, largest, expected):
 
 def path(text):
     """`text` as the name of a file or folder, with ~ for the home folder, for argparse."""
+    text = text.removeprefix(" ")  # of `Parser`, before what it took for a negative number
     if not text:
         raise argparse.ArgumentTypeError("the name is empty (a variable that is not set?)")
     return str(Path(text).expanduser())
