@@ -102,6 +102,16 @@ def neighbour_share(codes, labels, test_codes, test_labels):
     return (in_blocks(vote, test_codes, size=500) == test_labels).float().mean().item()
 
 
+def principal_components(images, test_images, count=2):
+    """The first principal components of images `(N, 28, 28)`, of test images too, `(N, count)` and `(M, count)`; and
+    the mean squared error of the test images' reconstructions from them."""
+    mean = images.mean(dim=0)
+    flat, test_flat = (images - mean).flatten(1), (test_images - mean).flatten(1)
+    directions = torch.linalg.eigh(flat.T @ flat).eigenvectors[:, -count:]
+    codes, test_codes = flat @ directions, test_flat @ directions
+    return codes, test_codes, F.mse_loss(test_codes @ directions.T, test_flat).item()
+
+
 class Measured(NamedTuple):
     """What is measured of a trained model, beside what answering each image with the mean image gives."""
 
@@ -110,6 +120,7 @@ class Measured(NamedTuple):
     baseline: float  # the loss of the mean image
     errors: tuple  # mean squared errors, training and test set
     neighbours: float  # see `neighbour_share`
+    linear: tuple  # test set's error and `neighbours` by two principal components, the best that is linear
     spread: tuple  # standard deviation of the codes in c1 and c2, the distance of the farthest from their mean
 
     def total(self):
@@ -123,8 +134,10 @@ class Measured(NamedTuple):
         std1, std2, farthest = self.spread
         return [
             f"{self.loss}, test set: {self.total():#.4g}{parts}; the mean image's: {self.baseline:#.4g}",
-            "mean squared error: {:.4f} training, {:.4f} test".format(*self.errors),
-            f"test images that their {NEIGHBOURS} nearest training codes label rightly: {self.neighbours:.1%}",
+            f"mean squared error: {self.errors[0]:.4f} training, {self.errors[1]:.4f} test; "
+            f"by two principal components {self.linear[0]:.4f}",
+            f"test images that their {NEIGHBOURS} nearest training codes label rightly: {self.neighbours:.1%}; "
+            f"by two principal components {self.linear[1]:.1%}",
             f"standard deviation of the codes: {std1:.2f} in c1, {std2:.2f} in c2; the farthest is {farthest:.1f} out",
         ]
 
@@ -132,12 +145,14 @@ class Measured(NamedTuple):
 def measure(model, images, labels, test_images, test_labels):
     """`Measured`; images `(N, 28, 28)` and labels `(N,)` of the two sets."""
     codes, test_codes = encode(model, images), encode(model, test_images)
+    components, test_components, linear_error = principal_components(images, test_images)
     return Measured(
         loss=model.LOSS,
         parts=dict(zip(model.PARTS, mean_losses(model, test_images), strict=True)),
         baseline=model.baseline(images),
         errors=(reconstruction_error(model, images), reconstruction_error(model, test_images)),
         neighbours=neighbour_share(codes, labels, test_codes, test_labels),
+        linear=(linear_error, neighbour_share(components, labels, test_components, test_labels)),
         spread=(*codes.std(dim=0).tolist(), (codes - codes.mean(dim=0)).norm(dim=1).max().item()),
     )
 

@@ -94,9 +94,29 @@ def test_measured(kind):
     assert measured.neighbours == expected
 
 
+def test_principal_components_against_numpy():
+    generator = np.random.default_rng(0)
+    images, tests = (generator.random((count, 28, 28)) * np.linspace(0.1, 1, 28) for count in (300, 80))
+    mean = images.mean(axis=0)
+    flat, test_flat = (images - mean).reshape(-1, 784), (tests - mean).reshape(-1, 784)
+    directions = np.linalg.svd(flat, full_matrices=False)[2][:2]
+    expected = np.square(test_flat - test_flat @ directions.T @ directions).mean()
+    codes, test_codes, error = latent.principal_components(torch.from_numpy(images), torch.from_numpy(tests))
+    assert error == pytest.approx(expected, rel=1e-9)
+    for got, wanted in ((codes, flat @ directions.T), (test_codes, test_flat @ directions.T)):
+        np.testing.assert_allclose(np.abs(got.numpy()[:, ::-1]), np.abs(wanted), atol=1e-9)  # signs are free
+
+
 def test_measurements_in_words():
-    lines = latent.Measured("nats", {"KL": 7.5, "rest": 126.9}, 206.3, (0.0307, 0.0329), 0.878, (1, 2, 9.04)).lines()
-    words = (("134.4", "126.9 rest", "7.500 KL", "206.3"), ("0.0307", "0.0329"), ("87.8%",), ("1.00", "2.00", "9.0"))
+    lines = latent.Measured(
+        "nats", {"KL": 7.5, "rest": 126.9}, 206.3, (0.0307, 0.0329), 0.878, (0.0557, 0.456), (1, 2, 9.04)
+    ).lines()
+    words = (
+        ("134.4", "126.9 rest", "7.500 KL", "206.3"),
+        ("0.0307", "0.0329", "0.0557"),
+        ("87.8%", "45.6%"),
+        ("1.00", "9.0"),
+    )
     for line, those in zip(lines, words, strict=True):
         assert all(word in line for word in those)
 
