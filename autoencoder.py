@@ -79,7 +79,7 @@ from utils import UserError, check_shape, show
 HIDDEN = (192, 128, 128, 128)  # widths of the encoder's hidden layers; the decoder's are the same, reversed
 TRACKED = (0, 100, 1_000, 5_000, 20_000, 50_000)  # steps at which eight test digits are reconstructed
 CHECKPOINT_STEPS, CHECKPOINT_SECONDS = 5_000, 60  # between two checkpoints at the most
-LOGVAR_LIMIT = 20  # keeps the variance between 2e-9 and 5e8: exp(logvar) can neither overflow nor vanish
+LOGVAR_LIMITS = (-20, 10)  # exp(logvar) neither vanishes nor lets a single image outweigh all others
 
 
 # --- Model and loss --------------------------------------------------------------------------
@@ -192,7 +192,7 @@ class VariationalAutoencoder(Autoencoder):
     def posterior(self, images):
         """mu and logvar of images `(N, 28, 28)`, `(N, latent_dim)` each."""
         mu, logvar = self.encoder(images).chunk(2, dim=1)
-        return mu, logvar.clamp(-LOGVAR_LIMIT, LOGVAR_LIMIT)
+        return mu, logvar.clamp(*LOGVAR_LIMITS)
 
     def forward(self, images):
         """As `Autoencoder.forward`; the codes are samples when training and the means mu when evaluating."""
