@@ -325,58 +325,60 @@ class Threads:
         most: threads among which a step can be shared out at the most.
     """
 
-    PAUSE = 10  # seconds between two trials on the way
-    TRIAL = 0.1  # seconds that a trial lasts, and at least ten steps
+    PAUSE = 20  # seconds between two trials on the way
+    TRIAL = 0.1  # seconds that the trial of a number of threads lasts, and at least ten steps
 
     def __init__(self, asked, device, most=MOST):
         import torch
 
-        self.set_threads, self.before = torch.set_num_threads, torch.get_num_threads()
+        self.torch, self.before = torch, torch.get_num_threads()
         self.on_cpu = device.type == "cpu"
         self.options = [asked] if asked else sorted({1, min(most, self.before)})
         self.count = self.options[-1]
-        self.first, self.slow = math.inf, False
-        self.trials = self._trials()
+        self.step = None
+        self.slow = False
 
     def __enter__(self):
-        self.set_threads(self.count)
+        self.torch.set_num_threads(self.count)
         return self
 
     def __exit__(self, *_):
-        self.set_threads(self.before)
+        self.torch.set_num_threads(self.before)
 
     def __str__(self):
         return f"{self.count} thread{'s' if self.count > 1 else ''}"
 
     def choose(self, step):
-        """Chooses by calling `step`, which trains one step on throwaway copies, some dozens of times."""
+        """Chooses by calling `step` some dozens of times, now and again on the way; it is to train one step on
+        throwaway copies, so that the numbers of the run stay as they are as long as its threads do."""
         if self.on_cpu:
-            for _ in itertools.chain(self._compare(), self._compare()):  # the first one also warms up
-                step()
+            self.step = step
+            self._compare()  # warms up
+            self._compare()
             self.first = self.seconds
+            self.start, self.steps = time.perf_counter(), 0
 
     def tick(self):
-        """To be called after each training step: now and then the steps that follow try another number of threads.
+        """To be called after each training step; now and then it chooses anew.
 
         Returns:
             A line to print when training has become slow, else None.
         """
-        return next(self.trials) if self.on_cpu else None
-
-    def _trials(self):  # goes on after every step
-        while True:
-            start, steps = time.perf_counter(), 0
-            while (passed := time.perf_counter() - start) < self.PAUSE:
-                steps += 1
-                yield
-            yield from self._compare()
-            slow = min(passed / steps, self.seconds) > 3 * self.first  # for long, and with any number of threads
-            if slow and not self.slow:
-                yield (
-                    f"Training has slowed down to less than a third ({self}): another program seems to use the "
-                    f"processor. {self.advice()}"
-                )
-            self.slow = slow
+        if self.step is None:
+            return None
+        self.steps += 1
+        passed = time.perf_counter() - self.start
+        if passed < self.PAUSE:
+            return None
+        self._compare()
+        before, self.slow = self.slow, min(passed / self.steps, self.seconds) > 3 * self.first
+        self.start, self.steps = time.perf_counter(), 0
+        if before or not self.slow:
+            return None
+        return (
+            f"Training has slowed down to less than a third ({self}): another program seems to use the processor. "
+            + self.advice()
+        )
 
     def advice(self):
         """What can be done against another program that uses the processor."""
@@ -385,26 +387,25 @@ class Threads:
         return "Closing that helps; else all goes on, only slower."
 
     def _compare(self):
-        """Times each number of threads, one step between two `yield`s, and keeps the fastest."""
+        """Times each number of threads, and keeps the fastest."""
         times = {}
-        for count in sorted(self.options, key=lambda count: count != self.count):  # the present one first
-            self.set_threads(count)
-            times[count] = yield from self._time(limit=2 * min(times.values(), default=math.inf))
+        with self.torch.random.fork_rng(devices=[]):  # the run's own random numbers stay as they are
+            for count in sorted(self.options, key=lambda count: count != self.count):  # the present one first
+                self.torch.set_num_threads(count)
+                times[count] = self._time(limit=2 * min(times.values(), default=math.inf))
         # What is in use stays unless another is clearly faster: trials are short, and machines noisy.
         fastest = min(times, key=lambda count: times[count] * (1 if count == self.count else 1.05))
-        self.set_threads(fastest)
+        self.torch.set_num_threads(fastest)
         self.count, self.seconds = fastest, times[fastest]
 
     def _time(self, limit):
         """Seconds a step; gives up after three when they take longer than `limit`."""
-        for _ in range(2):
-            yield  # threads start
-        start = time.perf_counter()
-        for steps in itertools.count(1):
-            yield
-            seconds = time.perf_counter() - start
-            if (steps >= 10 and seconds > self.TRIAL) or (steps >= 3 and seconds / steps > limit):
-                return seconds / steps
+        self.step()  # threads start
+        steps, seconds, start = 0, 0, time.perf_counter()
+        while (steps < 10 or seconds < self.TRIAL) and (steps < 3 or seconds <= limit * steps):
+            self.step()
+            steps, seconds = steps + 1, time.perf_counter() - start
+        return seconds / steps
 
 
 # --- Data ------------------------------------------------------------------------------------
