@@ -75,7 +75,7 @@ def traits(images, labels):
     low, high = images.min(), images.max()
     place = torch.arange(28.0, device=images.device)
     rows = []
-    for block in images.split(10_000):
+    for block in images.split(2_000):
         ink = (block[:, 0] - low) / (high - low)
         total = ink.sum(dim=(1, 2)).clamp(min=1e-9)
         x = place - ((ink.sum(dim=1) @ place) / total)[:, None]  # of each column, from the centre of mass
