@@ -1,9 +1,17 @@
 """What several test files share."""
 
+import os
+
 import numpy as np
 import pytest
 
 from digits import draw_digits
+
+
+def pytest_configure():
+    """One thread for this process and those that it starts, before any of them imports PyTorch: several suites may run
+    at a time, and threads that wait for each other on a busy machine cost many times what the tests do."""
+    os.environ["OMP_NUM_THREADS"] = "1"
 
 
 @pytest.fixture(scope="session")

@@ -25,8 +25,7 @@ import numpy as np
 import pytest
 
 ROOT = Path(__file__).parents[1]
-# One thread, for several suites may run at a time.
-ALONE = {"http_proxy": "http://127.0.0.1:9", "https_proxy": "http://127.0.0.1:9", "OMP_NUM_THREADS": "1"}
+ALONE = {"http_proxy": "http://127.0.0.1:9", "https_proxy": "http://127.0.0.1:9"}
 PATIENCE = 300  # seconds after which a process is taken to hang
 
 

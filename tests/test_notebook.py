@@ -65,7 +65,7 @@ def notebook(tmp_path_factory, digits_file):
 def test_scripts_run_and_leave_the_kernel_as_it_was(notebook, script):
     run, folder = notebook
     before = run(STATE).text
-    flags = {"autoencoder.py": "--steps 5", "codelet7.py": "--epochs 1 --batch-size 1500"}[script]
+    flags = {"autoencoder.py": "--steps 5", "codelet7.py": "--epochs 1 --batch-size 1500 --hidden 1"}[script]
     done = run(f"%run {ROOT / script} {flags} --figures {script[:-3]}")
     assert done.errors == []
     assert "drawn digits" in done.text
