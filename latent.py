@@ -294,7 +294,7 @@ def save_training(run, samples, test_loss, path):
     width = min(SMOOTHING, len(losses))
     smooth = np.convolve(losses, np.full(width, 1 / width), mode="valid")
     right.semilogy(np.arange(width, len(losses) + 1), smooth, label=f"training, mean of the last {width} steps")
-    right.axhline(test_loss, color="tab:red", linestyle="--", label=f"test set, after training: {test_loss:.4g}")
+    right.axhline(test_loss, color="tab:red", linestyle="--", label=f"test set, after training: {test_loss:#.4g}")
     right.set(xlabel="step", ylabel=run.model.LOSS)
     right.grid(alpha=0.3, which="both")
     right.legend()
