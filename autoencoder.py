@@ -16,9 +16,9 @@ RUN = ("steps", "batch_size", "lr", "seed")  # the flags that make a run what it
 def make_parser():
     """The flags of the script; their defaults are the assignment's settings."""
     parser = utils.flag_parser(
-        "Train an autoencoder with a two-dimensional code on MNIST and picture what it learned. Other settings than "
-        "the defaults go to a folder named after them. An interrupted run is kept as unfinished.pt until --resume "
-        "finishes or --anew gives it up, a finished one as checkpoint.pt until another with its settings finishes.",
+        "Train an autoencoder with a two-dimensional code on MNIST and picture what it learned. Other settings have a "
+        "folder of their own. unfinished.pt is an interrupted run, until --resume finishes or --anew gives it up; "
+        "checkpoint.pt a finished one, until another with its settings finishes.",
         batch_size=200,
         lr=1e-3,
     )
@@ -300,8 +300,7 @@ def train(run, data, samples, folder, threads):
         UserError: the loss or the weights became infinite or NaN.
         KeyboardInterrupt: Ctrl-C, SIGTERM, SIGHUP, or nobody reads the output; after a checkpoint.
     """
-    unfinished, first, saved = folder / checkpoint.UNFINISHED, run.step, time.monotonic()
-    progress = Progress(run)
+    first, saved, progress = run.step, time.monotonic(), Progress(run)
     run.tracked.setdefault(0, latent.reconstruct(run.averaged, samples).cpu())
     with utils.noting_stops() as stops:
         while run.step < run.steps and not stops:
@@ -316,17 +315,14 @@ def train(run, data, samples, folder, threads):
             if run.step % CHECKPOINT_STEPS == 0 or time.monotonic() - saved > CHECKPOINT_SECONDS:
                 saved = time.monotonic()
                 progress.loss()
-                run.try_to_save(unfinished)
+                run.try_to_save(folder / checkpoint.UNFINISHED)
         with contextlib.suppress(OSError):
             print(end=progress.below)
-        finished = run.step == run.steps
-        if finished or run.step > first:
+        if run.step > first or run.step == run.steps:
             progress.loss()
-            run.save(folder / checkpoint.FINISHED if finished else unfinished)
-        if finished:
-            unfinished.unlink(missing_ok=True)
+            run.save_in(folder)
     if stops:
-        then = "makes the pictures" if finished else "goes on from there"
+        then = "goes on from there" if run.step < run.steps else "makes the pictures"
         raise KeyboardInterrupt(f"stopped by {stops[0]} at step {run.step:,}; the same command with --resume {then}")
 
 

@@ -195,6 +195,14 @@ class Run:
         """Writes a checkpoint; a kill at any moment leaves the one before."""
         save_file(path, self.contents())
 
+    def save_in(self, folder):
+        """Saves the run in its folder, under the name of a finished run if it is one."""
+        if self.step < self.steps:
+            self.save(folder / UNFINISHED)
+        else:
+            self.save(folder / FINISHED)
+            (folder / UNFINISHED).unlink(missing_ok=True)
+
     def try_to_save(self, path):
         """`save`; where it cannot be written, says so, for there may be room again the next time."""
         try:
