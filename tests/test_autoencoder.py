@@ -53,7 +53,7 @@ def settings(*arguments):
 
 
 def new_run(kind=autoencoder.Autoencoder, *arguments):
-    chosen = settings("--steps", 40, *arguments)
+    chosen = settings("--steps", 40, "--batch-size", 20, *arguments)
     torch.manual_seed(chosen.seed)
     return checkpoint.Run(kind(), chosen, utils.DRAWN)
 
@@ -245,7 +245,7 @@ def test_tensors_are_kept_once(drawn):
 def test_training_lowers_the_loss_and_a_seed_repeats_it(drawn, kind, tmp_path):
     histories = []
     for seed in (0, 0, 1):
-        run = train(new_run(kind, "--seed", seed, "--steps", 60, "--batch-size", 100), tmp_path)
+        run = train(new_run(kind, "--seed", seed, "--steps", 60, "--batch-size", 50), tmp_path)
         histories.append(run.history.sum(dim=1))
     assert histories[0][-20:].mean() < 0.95 * histories[0][:20].mean()
     assert torch.equal(histories[0], histories[1])
@@ -507,12 +507,12 @@ def test_main_on_few_drawn_digits(drawn, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(latent, "RANDOM", 300)
     figures = ("--figures", tmp_path)
     monkeypatch.setattr(utils, "save", lambda figure, path: path.touch())  # one run's pictures are enough, see below
-    for flags, kind in ((["--steps", 60], KINDS[0]), (["--steps", 60, "--variational"], KINDS[1])):
+    for flags, kind in ((["--steps", 30], KINDS[0]), (["--steps", 30, "--variational"], KINDS[1])):
         autoencoder.main(settings(*flags, *figures))
-        folder = tmp_path / "drawn" / f"{kind.FOLDER}-steps60"
+        folder = tmp_path / "drawn" / f"{kind.FOLDER}-steps30"
         assert sorted(path.name for path in folder.iterdir()) == ["checkpoint.pt", *PICTURES]
         said = after_training(capsys.readouterr().out)
-        assert said[0] == "After 60 steps:"
+        assert said[0] == "After 30 steps:"
         assert said[1].startswith(f"  {kind.LOSS}, test set: ")
         loss, baseline = map(float, re.search(r": ([\d.]+).*; the mean image's: ([\d.]+)", said[1]).groups())
         assert (loss > 0.99 * baseline) == said[-1].startswith("Nothing was learned")
@@ -521,8 +521,8 @@ def test_main_on_few_drawn_digits(drawn, tmp_path, monkeypatch, capsys):
     autoencoder.main(settings("--code", "-1.5e0", "100", *flags, *figures))
     autoencoder.main(settings("--digit", "7", *flags, *figures))
     assert sorted(path.name for path in folder.iterdir()) == ["checkpoint.pt", "code.png", "digit7.png"]
-    autoencoder.main(settings("--compare", "--steps", 60, *figures))
-    assert [path.name for path in (tmp_path / "drawn").glob("*.png")] == ["unruly_or_tamed-steps60.png"]
+    autoencoder.main(settings("--compare", "--steps", 30, *figures))
+    assert [path.name for path in (tmp_path / "drawn").glob("*.png")] == ["unruly_or_tamed-steps30.png"]
     capsys.readouterr()
     monkeypatch.setattr(utils, "save", lambda figure, path: figure.savefig(path, dpi=30))  # coarsely: all is drawn
     autoencoder.main(settings("--load", folder / "checkpoint.pt", "--figures", tmp_path / "again", "--variational"))

@@ -520,8 +520,7 @@ LAYOUT = """() => {
 }"""
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [360, 768, 1400])
+@pytest.mark.parametrize(("width", "scheme"), [(360, "light"), (768, "dark"), (1400, "light")])
 def test_nothing_is_cut_off_or_overlaps(visit, path, width, scheme):
     page = visit(path, "#autoencoder=-0.5,0.5&variational=1,1", width=width, color_scheme=scheme)
     page.locator(".plane.variational .random").click()
