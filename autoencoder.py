@@ -32,8 +32,8 @@ def make_parser():
     digit = "only picture the code that should give this digit, as --code does (a training does so for a 4)"
     add("--digit", type=utils.digit, metavar="N", help=digit)
     for flag, words in (
-        ("--variational", "the variational autoencoder instead"),
-        ("--anew", "begin anew, or with --resume FILE, and give up an unfinished run"),
+        ("--variational", "take the variational autoencoder instead"),
+        ("--anew", "give up an unfinished run, and begin anew (with --resume FILE, from there)"),
         ("--compare", "only picture the codes of both models side by side, with the last checkpoint of each"),
     ):
         add(flag, action="store_true", help=words)

@@ -394,7 +394,7 @@ def load_model(path, settings):
     Raises:
         UserError: it cannot be read, or a flag asks for something else than it was trained with.
     """
-    saved = checkpoint.load_file(path)
+    saved = checkpoint.load_file(path, "python codelet7.py trains a model, and keeps it as model.pt")
     if saved["model"] != NAME:
         raise UserError(
             f"--load {path}: that is of an {saved['model']}, not of a {NAME}; name a model.pt of codelet7.py"

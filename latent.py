@@ -165,6 +165,11 @@ def nearest(pictures, images, labels):
     return labels[torch.cat([found.indices for found in closest])], torch.cat([found.values for found in closest])
 
 
+def named(digit):
+    """A digit with its article."""
+    return f"{'an' if digit == 8 else 'a'} {digit}"
+
+
 class RandomDigits(NamedTuple):
     """What the decoder makes of random codes, all of it measured by the nearest training image of each picture."""
 
@@ -185,10 +190,10 @@ class RandomDigits(NamedTuple):
         """The measurements in words."""
         most, least = int(np.argmax(self.shares)), int(np.argmin(self.shares))
         return (
-            f"Of {RANDOM:,} random codes {self.words}, {self.shares[most]:.0%} give a {most} and "
-            f"{self.shares[least]:.1%} a {least}, as evenly as {self.evenness():.1f} of 10 digits; {self.near:.0%} of "
-            f"them lie as near to a training image as 95% of the reconstructions do (median distance "
-            f"{self.distance:.1f}, reconstructions {self.usual:.1f})"
+            f"Of {RANDOM:,} random codes {self.words}, {self.shares[most]:.0%} give {named(most)} and "
+            f"{self.shares[least]:.1%} {named(least)}, as evenly as {self.evenness():.1f} equally frequent digits "
+            f"would come; {self.near:.0%} of the pictures are as near to a training image as 95% of the "
+            f"reconstructed test images are (median distance {self.distance:.1f}, reconstructions {self.usual:.1f})"
         )
 
 
@@ -294,8 +299,10 @@ def save_training(run, samples, test_loss, path):
     width = min(SMOOTHING, len(losses))
     smooth = np.convolve(losses, np.full(width, 1 / width), mode="valid")
     right.semilogy(np.arange(width, len(losses) + 1), smooth, label=f"training, mean of the last {width} steps")
-    right.axhline(test_loss, color="tab:red", linestyle="--", label=f"test set, after training: {test_loss:#.4g}")
+    right.axhline(test_loss, color="tab:red", linestyle="--", label=f"test set, averaged weights: {test_loss:#.4g}")
     right.set(xlabel="step", ylabel=run.model.LOSS)
+    right.yaxis.set_major_formatter("{x:g}")
+    right.yaxis.set_minor_formatter("{x:g}")
     right.grid(alpha=0.3, which="both")
     right.legend()
     utils.save(figure, path)
@@ -394,6 +401,7 @@ def save_comparison(planes, drawn, path):
         draw_scatter(top, plane, size=2)
         top.set_title(f"Codes of the {plane.model.NAME} ({plane.source})")
         draw_random(middle, bottom, digits)
+        bottom.set_ylim(0, 105 * max(max(other.shares) for other in drawn))  # one scale for all
     utils.save(figure, path)
 
 
@@ -434,8 +442,9 @@ class Chosen(NamedTuple):
     def sentence(self):
         """Why this code, and what came of it, in words."""
         return (
-            f"Code for a {self.digit}: ({self.code[0]:.2f}, {self.code[1]:.2f}); {self.share:.0%} of the training "
-            f"codes around it are {self.digit}s ({self.of_all:.0%} of all); decoded it is nearest to a {self.nearest}"
+            f"Code for {named(self.digit)}: ({self.code[0]:.2f}, {self.code[1]:.2f}); {self.share:.0%} of the training "
+            f"codes around it are {self.digit}s ({self.of_all:.0%} of all); "
+            f"decoded it is nearest to {named(self.nearest)}"
         )
 
 
@@ -457,7 +466,7 @@ def save_digits(chosen, path, source):
     """`digits.png`: the ten `Chosen` as a sheet."""
     titles = [
         f"{one.digit} at ({one.code[0]:.2f}, {one.code[1]:.2f})\n{one.share:.0%} around it are {one.digit}s\n"
-        f"nearest to a {one.nearest}"
+        f"nearest to {named(one.nearest)}"
         for one in chosen
     ]
     title = f"A code for each digit, decoded ({source})"

@@ -213,6 +213,8 @@ def start(parser, check=None):
         sys.stdout.reconfigure(line_buffering=True, errors="backslashreplace")
     with one_line():
         settings = parser.parse_args()
+        if getattr(settings, "no_open", False) and not settings.explore:
+            parser.error("--no-open goes with --explore; add that, or leave it out")
         if check:
             check(settings)
         if not in_notebook():
@@ -654,7 +656,7 @@ def show(images, path=None, **layout):
 
     draw(pyplot.figure(), images, **layout)
     if pyplot.get_backend().lower() == "agg":
-        print("show: there is no display here; show(images, path) saves the picture", file=sys.stderr)
+        print("there is no display here to show it; with a path the picture is saved", file=sys.stderr)
     else:
         pyplot.show()
 

@@ -181,9 +181,9 @@ def test_random_digits(monkeypatch, digits):
 def test_random_digits_in_words():
     even = latent.RandomDigits("somehow", None, [0.1] * 10, 4.2, 0.93, 4.0, 5.0).sentence()
     only = latent.RandomDigits("otherwise", None, [0, 0, 0, 1, *[0] * 6], 9.1, 0.02, 4.0, 5.0).sentence()
-    for word in ("somehow", "10% give a 0", "10.0% a 0", "10.0 of 10 digits", "93%", "4.2", "4.0"):
+    for word in ("somehow", "10% give a 0", "10.0% a 0", "10.0 equally frequent digits", "93%", "4.2", "4.0"):
         assert word in even
-    for word in ("otherwise", "100% give a 3", "0.0% a 0", "1.0 of 10 digits", "2%", "9.1"):
+    for word in ("otherwise", "100% give a 3", "0.0% a 0", "1.0 equally frequent digits", "2%", "9.1"):
         assert word in only
 
 
