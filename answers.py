@@ -7,6 +7,8 @@ from typing import NamedTuple
 
 import torch
 
+import utils
+
 TOP = 100  # images shown for a hidden node
 FIRES = 0.5  # a node fires for an image at which its activation is above this
 DEAD = 0.01  # a node whose activation has less than this standard deviation tells images apart no more
@@ -108,6 +110,11 @@ class Node(NamedTuple):
         tells nodes apart that fire for nearly all or nearly no images."""
         return most(self.goes_with[-10:])
 
+    @property
+    def with_digit(self):
+        """The correlation of its activation with that digit."""
+        return self.goes_with[-10:][self.digit]
+
 
 @torch.no_grad()
 def examine(model, images, labels, properties):
@@ -190,10 +197,8 @@ def compare_copies(model, untrained, images, labels, test_images, test_labels):
     """How the test images come back: list of `Copies` by the model, by the untrained one, by the principal
     components of the training images, as many as the model has nodes, by these cut to [-1, 1], the range of a Tanh,
     and of the images themselves cut so, which no model with a Tanh can better."""
-    flat, mean, averages = test_images.flatten(1), images.mean(dim=0).flatten(), digit_means(images, labels)
-    moments = sum(block.flatten(1).T @ block.flatten(1) for block in images.split(10_000)) / len(images)
-    _, axes = torch.linalg.eigh((moments - torch.outer(mean, mean)).cpu())  # the largest variance last
-    axes = axes[:, -model.hDims :].to(mean.device)
+    flat, averages = test_images.flatten(1), digit_means(images, labels)
+    axes, mean = utils.principal_axes(images, model.hDims)
     components = mean + (flat - mean) @ axes @ axes.T
     kinds = {
         "this model": model(flat)[1],
@@ -356,7 +361,7 @@ def what_training_changed(nodes, before):
             ),
             "the share of its digit's images for which a node fires": average(lambda node: node.recall[node.digit]),
             "the digit's share of the images for which it fires": average(lambda node: node.precision[node.digit]),
-            DIGIT_NAME: average(lambda node: node.goes_with[6:][node.digit]),
+            DIGIT_NAME: average(lambda node: node.with_digit),
             SHAPE_NAME: average(lambda node: max(map(abs, node.goes_with[:6]))),
             "the strongest correlation of what it adds with the average of a digit": average(
                 lambda node: max(node.alike)

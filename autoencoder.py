@@ -453,7 +453,7 @@ def compare(settings):
     runs = [trained_run(kind, settings) for kind in (Autoencoder, VariationalAutoencoder)]
     planes = [see_plane(run, settings) for run in runs]
     (images, labels), (test_images, _) = (load_tensors(train, settings.data, runs[0].device) for train in (True, False))
-    drawn = [latent.random_digits(plane, images, labels, test_images)[0] for plane in planes]
+    drawn = [next(latent.random_digits(plane, images, labels, test_images)) for plane in planes]
     for plane, digits in zip(planes, drawn, strict=True):
         print(f"{plane.model.NAME}: {digits.sentence()}")
     name = utils.run_name("unruly_or_tamed", runs[0].unusual())

@@ -74,7 +74,7 @@ def plane_entry(plane):
         "posterior": len(encoder[-1]["bias"]) > 2,  # whether the encoder gives logvar, too
         "codes": plane.codes.astype(np.float32),
         "labels": plane.labels.astype(np.uint8),
-        "views": [np.array(square).tolist() for square in (plane.limits, latent.square(plane.codes, tail=0.15))],
+        "views": [np.array(square).tolist() for square in (plane.limits, plane.middle().limits)],
         "random": plane.model.spread(np.random.default_rng(0).random((1000, 2)), plane.limits).astype(np.float32),
         "spread": plane.model.SPREAD,
         "facts": plane.source,

@@ -32,8 +32,6 @@ CELLS = 60  # a side of the grid in which codes are counted
 MOSAIC = 25  # images on a side of the mosaic
 # Ten colours that a colour-blind reader can tell apart as far as ten can be (Petroff 2021, arXiv:2107.02270)
 COLOURS = matplotlib.style.library["petroff10"]["axes.prop_cycle"].by_key()["color"]
-ON_COLOURS = {"fontweight": "bold", "path_effects": [withStroke(linewidth=3, foreground="white")]}  # of a text
-LEGEND = {"columnspacing": 0.8, "frameon": False}
 
 
 # --- Encoding and decoding -------------------------------------------------------------------
@@ -105,11 +103,9 @@ def neighbour_share(codes, labels, test_codes, test_labels):
 def principal_components(images, test_images, count=2):
     """The first principal components of images `(N, 28, 28)`, of test images too, `(N, count)` and `(M, count)`; and
     the mean squared error of the test images' reconstructions from them."""
-    mean = images.mean(dim=0)
-    flat, test_flat = (images - mean).flatten(1), (test_images - mean).flatten(1)
-    directions = torch.linalg.eigh(flat.T @ flat).eigenvectors[:, -count:]
-    codes, test_codes = flat @ directions, test_flat @ directions
-    return codes, test_codes, F.mse_loss(test_codes @ directions.T, test_flat).item()
+    axes, mean = utils.principal_axes(images, count)
+    codes, test_codes = ((some.flatten(1) @ axes - mean @ axes) for some in (images, test_images))
+    return codes, test_codes, F.mse_loss(test_codes @ axes.T + mean, test_images.flatten(1)).item()
 
 
 class Measured(NamedTuple):
@@ -198,7 +194,7 @@ class RandomDigits(NamedTuple):
 
 
 def random_digits(plane, images, labels, test_images):
-    """A list of `RandomDigits`, one for each way in which the model draws random codes.
+    """Gives a `RandomDigits` for each way in which the model draws random codes, one after the other.
 
     Args:
         images, labels: the training set, `(N, 28, 28)` and `(N,)`.
@@ -206,7 +202,6 @@ def random_digits(plane, images, labels, test_images):
     """
     _, usual = nearest(reconstruct(plane.model, test_images[:RANDOM]), images, labels)
     far = usual.quantile(0.95).item()
-    drawn = []
     uniform = np.random.default_rng(0).random((RANDOM, 2))
     ways = {plane.model.SPREAD: plane.model.spread(uniform, plane.limits)}
     if width := plane.model.WIDE:
@@ -217,8 +212,7 @@ def random_digits(plane, images, labels, test_images):
         shares = (digits.bincount(minlength=10) / len(digits)).tolist()
         grid = make_grid(pictures[:64].unsqueeze(1), nrow=8)[0]
         near = (distances <= far).float().mean().item()
-        drawn.append(RandomDigits(words, grid, shares, distances.median().item(), near, usual.median().item(), far))
-    return drawn
+        yield RandomDigits(words, grid, shares, distances.median().item(), near, usual.median().item(), far)
 
 
 def square(codes, tail=0.02):
@@ -254,6 +248,10 @@ class Plane(NamedTuple):
         counts, *edges = np.histogram2d(*chosen.T, bins=CELLS, range=self.limits)
         windows = np.lib.stride_tricks.sliding_window_view(np.pad(counts, 1), (3, 3))
         return windows.sum(axis=(2, 3)), *((edge[1:] + edge[:-1]) / 2 for edge in edges)
+
+    def middle(self):
+        """The same plane, of which only the middle is shown."""
+        return self._replace(limits=square(self.codes, tail=0.15))
 
     def inside(self):
         """Share of the codes that lie in the square."""
@@ -321,26 +319,20 @@ def draw_scatter(axis, plane, size=4, star=None):
     for label in range(10):
         code, share, (at1, at2) = plane.best_code(label, free)
         if share > CLEAR and free[at1, at2]:
-            axis.text(*code, str(label), fontsize=15, ha="center", va="center", **ON_COLOURS)
+            rim = [withStroke(linewidth=3, foreground="white")]
+            axis.text(*code, str(label), fontsize=15, weight="bold", ha="center", va="center", path_effects=rim)
             free[max(0, at1 - 3) : at1 + 4, max(0, at2 - 3) : at2 + 4] = False
     axis.set(xlim=plane.limits[0], ylim=plane.limits[1], xlabel="$c_1$", ylabel="$c_2$", aspect="equal")
     marks = [Line2D([], [], marker="o", linestyle="", color=colour) for colour in COLOURS]
-    axis.legend(marks, range(10), ncols=10, loc="upper center", bbox_to_anchor=(0.5, -0.09), handletextpad=0, **LEGEND)
-
-
-def square_figure(title):
-    """A figure with one square axes, always in the same place: two such pictures can be laid over each other."""
-    figure = Figure(figsize=(8.4, 8), dpi=200)
-    axis = figure.add_axes((0.7 / 8.4, 0.5 / 8, 7 / 8.4, 7 / 8))  # 7 inches: 25 images of 28 pixels fit exactly
-    axis.set_title(title)
-    return figure, axis
+    below = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.09), "frameon": False}
+    axis.legend(marks, range(10), ncols=10, handletextpad=0, columnspacing=0.8, **below)
 
 
 def save_latent(plane, path):
     """`latent.png`: where the digits lie, in the frame that holds most codes and in its middle, enlarged."""
     figure = Figure(figsize=(15, 8.6), dpi=120, layout="constrained")
     figure.suptitle(f"Codes of {len(plane.codes):,} training images, coloured by label ({plane.source})")
-    middle = plane._replace(limits=square(plane.codes, tail=0.15))
+    middle = plane.middle()
     axes = figure.subplots(1, 2)
     draw_scatter(axes[0], plane)
     axes[0].set_title(f"{plane.inside():.1%} of the codes lie in this frame")
@@ -352,15 +344,14 @@ def save_latent(plane, path):
 
 
 def save_plane(plane, path):
-    """`plane.png`: what the decoder makes of the plane, 25 x 25 images, as the model spreads codes.
-
-    Where that is evenly over the part that `latent.png` shows, the two can be laid over each other.
-    """
+    """`plane.png`: what the decoder makes of the plane, 25 x 25 images, as the model spreads codes."""
     middles = np.repeat((np.arange(MOSAIC)[:, None] + 0.5) / MOSAIC, 2, axis=1)
     c1, c2 = plane.model.spread(middles, plane.limits).T
     codes = np.stack(np.meshgrid(c1, c2[::-1]), axis=-1).reshape(-1, 2)  # the top row is the highest c2
     mosaic = make_grid(decode(plane.model, codes).unsqueeze(1), nrow=MOSAIC, padding=0)[0].numpy()
-    figure, axis = square_figure(f"What the decoder makes of codes {plane.model.SPREAD} ({plane.source})")
+    figure = Figure(figsize=(8.4, 8), dpi=200)
+    axis = figure.add_axes((0.7 / 8.4, 0.5 / 8, 7 / 8.4, 7 / 8))  # 7 inches: 25 images of 28 pixels fit exactly
+    axis.set_title(f"What the decoder makes of codes {plane.model.SPREAD} ({plane.source})")
     if np.allclose(np.diff(c1), c1[1] - c1[0]):
         axis.imshow(mosaic, **GREY, extent=np.ravel(plane.limits))
     else:
@@ -482,7 +473,7 @@ def save_pictures(plane, images, labels, test_images, folder):
     """
     save_latent(plane, folder / "latent.png")
     save_plane(plane, folder / "plane.png")
-    drawn = random_digits(plane, images, labels, test_images)
+    drawn = list(random_digits(plane, images, labels, test_images))
     save_random(plane, drawn, folder / "random.png")
     chosen = choose_codes(plane, images, labels)
     save_digits(chosen, folder / "digits.png", plane.source)

@@ -77,7 +77,7 @@ class Row(NamedTuple):
     @property
     def digit(self):
         """The nodes' strongest correlation with a digit, on average."""
-        return sum(node.goes_with[-10:][node.digit] for node in self.nodes) / len(self.nodes)
+        return sum(node.with_digit for node in self.nodes) / len(self.nodes)
 
     @property
     def own_digits(self):

@@ -562,6 +562,18 @@ def _why_silent(url, seconds=4):
     return failure[0]
 
 
+def principal_axes(images, count):
+    """The first `count` principal axes of images `(N, ...)`, an orthonormal `(pixels, count)`, the last the first; and
+    the mean image, `(pixels,)`."""
+    import torch
+
+    mean = images.mean(dim=0).flatten()
+    # Block by block: centred images would take as much memory as the images.
+    moments = sum(block.flatten(1).T @ block.flatten(1) for block in images.split(10_000)) / len(images)
+    _, axes = torch.linalg.eigh((moments - torch.outer(mean, mean)).cpu())  # not every GPU has it
+    return axes[:, -count:].to(mean.device), mean
+
+
 def nothing_learned(loss, baseline, lr):
     """The line that says so where a trained model is no better than its `baseline`, else None.
 

@@ -165,7 +165,7 @@ def test_random_digits(monkeypatch, digits):
     images, labels = torch.rand(10, 28, 28), torch.arange(10)
     model = Stub(images[digits] + 0.01)
     plane = plane_of(np.random.default_rng(0).random((50, 2)), np.arange(50) % 10, model)
-    ways = latent.random_digits(plane, images, labels, images[:5])
+    ways = list(latent.random_digits(plane, images, labels, images[:5]))
     assert len(ways) == 2
     assert ways[0].words == model.SPREAD
     assert str(model.WIDE) in ways[1].words
