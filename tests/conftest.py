@@ -1,24 +1,65 @@
-"""What several test files share."""
+"""What several test files share: one thread, few digits, and a script run as a user runs it."""
 
 import os
+import subprocess
+import sys
+from pathlib import Path
+
+os.environ.update(OMP_NUM_THREADS="1", MKL_NUM_THREADS="1", MPLBACKEND="agg")  # several threads slow tests down
 
 import pytest
+import torch
 
+import autoencoder
+import codelet7
+import utils
+from extras.digits import draw_digits
 
-def pytest_configure():
-    """One thread for this process and those that it starts, before any of them imports NumPy or PyTorch: several
-    suites may run at a time, and threads that wait for each other on a busy machine cost many times what tests do."""
-    os.environ["OMP_NUM_THREADS"] = "1"
+ROOT = Path(__file__).parents[1]
+OFFLINE = {"http_proxy": "http://127.0.0.1:9", "https_proxy": "http://127.0.0.1:9"}  # nothing listens there
+SCRIPTS = {"codelet7.py": codelet7, "autoencoder.py": autoencoder}
 
 
 @pytest.fixture(scope="session")
-def digits_file(tmp_path_factory):
-    """An .npz file of the "images" and "labels" of 3,000 drawn digits, for `running.Forked`."""
-    import numpy as np  # here, after `pytest_configure`
+def digits():
+    """3,000 drawn digits to train on, and 1,000 to test, two `utils.Digits`."""
+    return utils.Digits(*draw_digits(3_000, 0), utils.DRAWN), utils.Digits(*draw_digits(1_000, 1), utils.DRAWN)
 
-    from digits import draw_digits
 
-    path = tmp_path_factory.mktemp("digits") / "digits.npz"
-    images, labels = draw_digits(3_000, seed=0)
-    np.savez(path, images=images, labels=labels)
-    return path
+@pytest.fixture
+def script(digits, monkeypatch, tmp_path, capsys):
+    """Function that runs a script in this process, in an empty folder and on few digits, as a user does on the command
+    line; it returns the exit status and what was printed."""
+
+    def run(name, *arguments):
+        monkeypatch.setattr(sys, "argv", [name, *map(str, arguments)])
+        status = 0
+        try:
+            utils.run(SCRIPTS[name].main, name)
+        except SystemExit as end:
+            status = 1 if isinstance(end.code, str) else end.code
+            print(end.code if isinstance(end.code, str) else "", file=sys.stderr)
+        out, errors = capsys.readouterr()
+        return status, out, errors.strip()
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(utils, "load_digits", lambda train=True, data=None, read=None: digits[not train])
+    monkeypatch.setattr(autoencoder, "PLOTTED", 2_000)
+    autoencoder.load_tensors.cache_clear()
+    yield run
+    autoencoder.load_tensors.cache_clear()
+    torch.set_num_threads(1)
+
+
+def python(*arguments, cwd, **environment):
+    """Python in a process of its own, without a network; a `subprocess.CompletedProcess`."""
+    command = [sys.executable, *map(str, arguments)]
+    return subprocess.run(command, cwd=cwd, env=os.environ | OFFLINE | environment, capture_output=True, text=True)
+
+
+def needs_mnist():
+    """The folder of MNIST's files; skips the test where there is none."""
+    folder = os.environ.get("MNIST_DIR")
+    if not folder:
+        pytest.skip("MNIST_DIR does not name the folder of MNIST's files")
+    return folder

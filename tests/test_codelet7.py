@@ -1,535 +1,251 @@
-"""The sparse autoencoder: against the assignment's numbers, NumPy in float64, and by running it."""
+"""The sparse autoencoder: the assignment's numbers, its formulas in float64, training, the figures, the script."""
 
-import gzip
-import hashlib
-import os
-import re
-import signal
-import struct
-import subprocess
-import sys
+import copy
+import math
 
 import numpy as np
 import pytest
 import torch
-from matplotlib import image, pyplot
-from torchvision.datasets import MNIST
+from torch.distributions import Bernoulli, kl_divergence
+from torch.utils.data import DataLoader, Subset, TensorDataset
+from torchvision.utils import make_grid
 
-import answers
 import codelet7
-import sparsity
 import utils
-from digits import draw_digits
-from tests.running import ROOT, Forked, run_script
+from codelet7 import SparseAutoencoder, make_dataloader, train
+from tests.conftest import ROOT, needs_mnist, python
 
-FILES = [
-    "codelet7.pdf",
-    "loss.png",
-    "mnist.png",
-    "model.pt",
-    "reconstructions.png",
-    "reconstructions_untrained.png",
-    "top100.png",
-    "top100_untrained.png",
-]
+EXAMPLE = torch.tensor([[0.3, 0, 0.1], [0.2, 0, 0.2], [0.5, 0, 0.1], [0.5, 0, 0.3], [0.5, 0, 0.3]])
+DTYPES = [torch.float16, torch.bfloat16, torch.float32, torch.float64]
 
 
 @pytest.fixture
 def model():
     torch.manual_seed(0)
-    return codelet7.SparseAutoencoder(784, 10)
+    return SparseAutoencoder(784, 10)
 
 
-@pytest.fixture(scope="module")
-def drawn():
-    return utils.Digits(*draw_digits(2000, seed=0), utils.DRAWN)
+def test_penalty_of_the_assignments_example(model):
+    assert f"{model.batched_sparsity_penalty(EXAMPLE):.4f}" == "1.1490"
 
 
-@pytest.fixture(scope="module")
-def files(tmp_path_factory, drawn):
-    """A folder with a small MNIST, 2,000 training and 1,000 test digits, and the names and sums of its files."""
-    folder = tmp_path_factory.mktemp("files")
-    resources = []
-    for (name, _), half in zip(
-        MNIST.resources, (drawn.images, drawn.labels, drawn.images[1000:], drawn.labels[1000:]), strict=False
-    ):
-        header = struct.pack(f">HBB{half.ndim}I", 0, 8, half.ndim, *half.shape)
-        file = gzip.compress(header + half.astype(np.uint8).tobytes(), compresslevel=1, mtime=0)
-        (folder / name).write_bytes(file)
-        resources.append((name, hashlib.md5(file).hexdigest()))
-    return folder, resources
+def test_penalty_is_the_divergence_of_bernoulli_distributions(model):
+    hidden = torch.rand(64, 10, dtype=torch.float64)
+    expected = kl_divergence(Bernoulli(torch.tensor(0.05).double()), Bernoulli(hidden.mean(dim=0))).sum()
+    assert model.batched_sparsity_penalty(hidden).item() == pytest.approx(expected.item(), rel=1e-6)
 
 
-@pytest.fixture
-def run(files, monkeypatch, tmp_path):
-    """Runs `codelet7.main` with flags on the small MNIST; returns the folder of all figures."""
-    folder, resources = files
-    monkeypatch.setattr(MNIST, "resources", resources)
-
-    def main(*flags):
-        flags = ("--data", str(folder), "--figures", str(tmp_path), "--threads", "1", *map(str, flags))
-        codelet7.main(codelet7.make_parser().parse_args(flags))
-        return tmp_path
-
-    return main
-
-
-def reference_penalty(hidden, rho=0.05):
-    """The assignment's formula, step by step, in NumPy's float64."""
-    rho_hat = np.clip(np.asarray(hidden, np.float64).mean(axis=0), 1e-8, 1 - 1e-8)
-    return (rho * np.log(rho / rho_hat) + (1 - rho) * np.log((1 - rho) / (1 - rho_hat))).sum()
-
-
-# --- The penalty
-
-
-def test_the_assignments_example(model):
-    hidden = torch.tensor([[0.3, 0, 0.1], [0.2, 0, 0.2], [0.5, 0, 0.1], [0.5, 0, 0.3], [0.5, 0, 0.3]])
-    assert f"{model.batched_sparsity_penalty(hidden):.4f}" == "1.1490"
-
-
-@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.float64, 1e-12)])
-def test_penalty_against_numpy(model, dtype, tolerance):
-    generator = torch.Generator().manual_seed(0)
-    for power in (0.1, 1, 10):  # activations near 1, spread out, near 0
-        hidden = torch.rand(64, 10, generator=generator, dtype=dtype) ** power
-        assert model.batched_sparsity_penalty(hidden).item() == pytest.approx(reference_penalty(hidden), rel=tolerance)
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.parametrize(("stuck", "cost"), [(1.0, 17.30), (0.0, 0.7225)])
-def test_penalty_is_finite_at_both_ends(model, dtype, stuck, cost):
-    hidden = torch.full((8, 1), stuck, dtype=dtype, requires_grad=True)
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("value", [0, 1])
+def test_penalty_is_finite_at_both_ends(model, dtype, value):
+    hidden = torch.full((5, 3), value, dtype=dtype, requires_grad=True)
     penalty = model.batched_sparsity_penalty(hidden)
     penalty.backward()
-    assert penalty.item() == pytest.approx(cost, abs=0.005)
-    assert penalty.item() == pytest.approx(reference_penalty(hidden.detach()), rel=1e-5)
+    share = 0.95 if value else 0.05
+    expected = 3 * (share * math.log(share / 1e-8) + (1 - share) * math.log(1 - share))
+    assert penalty.item() == pytest.approx(expected, rel=1e-4)
     assert hidden.grad.isfinite().all()
 
 
-def test_penalty_gradients(model):
-    hidden = torch.rand(7, 3, dtype=torch.float64, requires_grad=True)
-    assert torch.autograd.gradcheck(model.batched_sparsity_penalty, hidden)
+def test_training_in_half_precision_has_finite_gradients(model):
+    images = torch.randn(8, 784)
+    with torch.autocast("cpu", torch.bfloat16):
+        hidden, reconstruction = model(images)
+        loss = model.loss_function(images, hidden.clamp(max=0), reconstruction)  # all nodes are dead
+    loss.backward()
+    assert loss.isfinite()
+    assert all(weight.grad.isfinite().all() for weight in model.parameters())
 
 
-@pytest.mark.parametrize(
-    "hidden",
-    [
-        torch.zeros(0, 10),
-        torch.zeros(10),
-        torch.zeros(2, 3, 10),
-    ],
-)
-def test_penalty_refuses(model, hidden):
-    with pytest.raises(ValueError, match="expected"):
-        model.batched_sparsity_penalty(hidden)
+def test_penalty_refuses_what_is_no_matrix(model):
+    for shape in ((10,), (0, 10), (2, 3, 10)):
+        with pytest.raises(ValueError, match=r"expected \(N, hDims\)"):
+            model.batched_sparsity_penalty(torch.zeros(shape))
 
 
-def test_nan_does_not_pass_for_a_number(model):
-    hidden = torch.rand(4, 10)
-    hidden[2, 3] = torch.nan
-    assert model.batched_sparsity_penalty(hidden).isnan()
-    assert model.loss_function(torch.zeros(4, 784), hidden, torch.zeros(4, 784)).isnan()
+def test_loss_by_its_formula_in_float64(model):
+    model.double().rho, model.penalty_weight = 0.2, 3.0
+    x = torch.randn(16, 784, dtype=torch.float64)
+    weights = [weight.detach().numpy() for weight in model.parameters()]
+    hidden = 1 / (1 + np.exp(-(x.numpy() @ weights[0].T + weights[1])))
+    copies, mean = np.tanh(hidden @ weights[2].T + weights[3]), hidden.mean(axis=0)
+    penalty = np.sum(0.2 * np.log(0.2 / mean) + 0.8 * np.log(0.8 / (1 - mean)))
+    expected = np.mean((copies - x.numpy()) ** 2) + 3 * penalty
+    assert model.loss_function(x, *model(x)).item() == pytest.approx(expected, rel=1e-12)
 
 
-# --- The model
+def test_loss_refuses_shapes_that_broadcast(model):
+    images = torch.zeros(4, 1, 28, 28)
+    hidden, reconstruction = model(images)
+    with pytest.raises(ValueError, match="shape"):
+        model.loss_function(images.flatten(1)[:1], hidden, reconstruction)
 
 
-def test_layers(model):
-    assert [type(layer).__name__ for layer in (*model.encoder, *model.decoder)] == [
-        "Linear",
-        "Sigmoid",
-        "Linear",
-        "Tanh",
-    ]
-    assert model.encoder[0].weight.shape == (10, 784)
-    assert model.decoder[0].weight.shape == (784, 10)
+def test_weights_are_xavier_and_shapes_stay(model):
+    for linear in (model.encoder[0], model.decoder[0]):
+        bound = math.sqrt(6 / 794)
+        assert 0.99 * bound < linear.weight.abs().max() <= bound
+        assert (linear.bias == 0.01).all()
+    for shape in ((784,), (28, 28), (1, 28, 28)):
+        hidden, reconstruction = model(torch.randn(5, *shape))
+        assert hidden.shape == (5, 10)
+        assert reconstruction.shape == (5, *shape)
 
 
-def test_init_weights():
-    linear = torch.nn.Linear(784, 10)
-    codelet7.init_weights(linear)
-    bound = (6 / (784 + 10)) ** 0.5  # Glorot & Bengio 2010, equation 16
-    assert 0.98 * bound < linear.weight.abs().max() <= bound
-    assert (linear.bias == 0.01).all()
+def test_dataloader_normalises_and_shuffles(digits):
+    loader = make_dataloader(digits[0], 64, seed=3)
+    epochs = [torch.cat([images for images, _ in loader]) for _ in range(2)]
+    assert len(loader) == 47
+    assert not torch.equal(*epochs)
+    expected = (np.sort(digits[0].images.ravel()) / 255 - 0.1307) / 0.3081
+    assert np.allclose(epochs[0].ravel().sort().values, expected, atol=1e-6)
+    again = next(iter(make_dataloader(digits[0], 64, seed=3)))
+    assert torch.equal(again[0], epochs[0][:64])
 
 
-@pytest.mark.parametrize("shape", [(3, 784), (3, 28, 28), (3, 1, 28, 28)])
-def test_forward_shapes(model, shape):
-    x = torch.randn(shape)
-    hidden, reconstruction = model(x)
-    assert hidden.shape == (3, 10)
-    assert reconstruction.shape == shape
-    assert hidden.min() >= 0
-    assert hidden.max() <= 1
-    assert reconstruction.abs().max() <= 1
-    flat = x.reshape(3, 784).double().numpy()
-    layer = {name: value.detach().double().numpy() for name, value in model.state_dict().items()}
-    expected = 1 / (1 + np.exp(-(flat @ layer["encoder.0.weight"].T + layer["encoder.0.bias"])))
-    np.testing.assert_allclose(hidden.detach(), expected, atol=1e-5)
-    expected = np.tanh(expected @ layer["decoder.0.weight"].T + layer["decoder.0.bias"])
-    np.testing.assert_allclose(reconstruction.detach().reshape(3, 784), expected, atol=1e-5)
+def test_dataset_is_an_ordinary_one(digits):
+    dataset = make_dataloader(digits[0]).dataset
+    image, label = dataset[0]
+    assert image.shape == (1, 28, 28)
+    assert label == digits[0].labels[0]
+    assert dataset[:64][0].shape == (64, 1, 28, 28)
+    assert torch.equal(Subset(dataset, [5])[0][0], dataset[5][0])
 
 
-@pytest.mark.parametrize("shape", [(784,), (28, 28), (3, 783), (3, 3, 28, 28), (3, 14, 56), (3, 2, 392)])
-def test_forward_refuses(model, shape):
-    with pytest.raises(ValueError, match=rf"{re.escape(str(shape))}.*\(N, 784\)"):
-        model(torch.zeros(shape))
+def test_training_is_the_textbooks(model, digits):
+    """Beside a plain loop over a plain `DataLoader`, on the same batches."""
+    loader = make_dataloader(digits[0], 64, seed=1)
+    batches = [list(loader) for _ in range(2)]
+    other, expected = copy.deepcopy(model), []
+    optimizer = torch.optim.Adam(other.parameters(), lr=1e-3)
+    for epoch in batches:
+        losses = []
+        for images, _ in DataLoader(TensorDataset(*map(torch.cat, zip(*epoch, strict=True))), batch_size=64):
+            optimizer.zero_grad()
+            loss = other.loss_function(images, *other(images))
+            loss.backward()
+            optimizer.step()
+            losses.append(loss.item())
+        expected.append(sum(losses) / len(losses))
+    found, test_losses = train(model, make_dataloader(digits[0], 64, seed=1), 2, 1e-3, make_dataloader(digits[1]))
+    assert found == pytest.approx(expected, rel=1e-5)
+    assert test_losses[1] == pytest.approx(codelet7.mean_loss(model, make_dataloader(digits[1], seed=5)), rel=0.01)
+    assert isinstance(train(model, loader, 1, 1e-3), list)
 
 
-def test_loss_function(model):
-    x = torch.randn(5, 1, 28, 28)
-    hidden, reconstruction = model(x)
-    squares = (x.double() - reconstruction.double()).square().mean().item()
-    expected = squares + 1e-4 * reference_penalty(hidden.detach())
-    assert model.loss_function(x, hidden, reconstruction).item() == pytest.approx(expected, rel=1e-6)
+def test_penalty_weight_is_an_attribute(model, digits):
+    model.penalty_weight = 0.5
+    other = copy.deepcopy(model)
+    other.penalty_weight = 0
+    losses = [train(one, make_dataloader(digits[0]), 1, 1e-4)[0] for one in (model, other)]
+    assert losses[0] > losses[1] + 1
 
 
-# --- Data and training
+def test_training_stops_where_the_loss_is_no_number(model, digits):
+    with torch.no_grad():
+        model.decoder[0].bias.fill_(math.nan)
+    with pytest.raises(FloatingPointError, match="became nan in epoch 1"):
+        train(model, make_dataloader(digits[0]), 1, 1e-3)
 
 
-SNIPPET = """
-from torchvision.utils import make_grid
-batch = next(iter(train_dataloader))
-images, _ = batch
-g = [image for image in images]
-grid = make_grid(g, 16)
-show(grid)
-"""
-
-
-def test_a_notebooks_first_lines_and_the_assignments_snippet(files, drawn, monkeypatch, tmp_path, capsys):
-    folder, resources = files
-    monkeypatch.setattr(MNIST, "resources", resources)
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "data").symlink_to(folder)
-    readme = (ROOT / "README.md").read_text()
-    [lines] = re.findall(r"^```python\n([^`]*codelet7\.make_dataloader[^`]*)^```$", readme, re.MULTILINE)
-    names = {}
-    exec(lines + SNIPPET, names)
-    shown = pyplot.gcf().axes[0].images[0].get_array()
-    pyplot.close("all")
-    assert isinstance(names["train_dataloader"], torch.utils.data.DataLoader)
-    images, labels = names["batch"]
-    assert images.shape == (64, 1, 28, 28)
-    assert images.dtype == torch.float32
-    assert labels.shape == (64,)
-    assert labels.dtype == torch.int64
-    assert shown.shape == (4 * 30 + 2, 16 * 30 + 2, 3)
-    for place in (0, 17, 63):
-        top, left = 30 * (place // 16) + 2, 30 * (place % 16) + 2
-        np.testing.assert_allclose(shown[top : top + 28, left : left + 28, 0], original(images)[place] / 255, atol=1e-5)
-
-
-def test_saved_samples(drawn, tmp_path):
-    codelet7.save_samples(codelet7.make_dataloader(drawn, 100), tmp_path / "mnist.png", drawn.source)
-    batch, _ = next(iter(codelet7.make_dataloader(drawn, 100)))
-    picture = image.imread(tmp_path / "mnist.png")[..., 0]
-    rows = original(batch[:64]).reshape(4, 16, 28, 28)
-    found = 0
-    for row, column in ((0, 0), (1, 5), (3, 15)):  # each pixel is 3 dots a side, below the title
-        top, left = 70 + 3 * (30 * row + 2), 10 + 3 * (30 * column + 2)
-        seen = picture[top : top + 84, left : left + 84]
-        expected = np.kron(rows[row, column] / 255, np.ones((3, 3)))
-        found += np.abs(seen - expected).max() < 2 / 255
-    assert found == 3
-    assert picture.shape == (70 + 366 + 10, 20 + 1446)
-
-
-def original(images):
-    """The bytes of normalised images."""
-    return torch.round((images[:, 0] * 0.3081 + 0.1307) * 255).to(torch.uint8).numpy()
-
-
-def test_an_epoch_is_every_image_once_with_its_label_in_a_new_order(drawn):
-    train_dataloader = codelet7.make_dataloader(drawn, 64)
-    assert len(train_dataloader) == 32
-    expected = sorted((image.tobytes(), int(label)) for image, label in zip(drawn.images, drawn.labels, strict=False))
-    orders = []
-    for _ in range(2):
-        epoch = list(train_dataloader)
-        assert [len(images) for images, _ in epoch] == 31 * [64] + [2000 - 31 * 64]
-        pairs = [
-            (one.tobytes(), int(label))
-            for images, labels in epoch
-            for one, label in zip(original(images), labels, strict=False)
-        ]
-        assert sorted(pairs) == expected != pairs
-        orders.append(pairs)
-    assert orders[0] != orders[1]
-
-
-def train(drawn, seed, epochs=3):
-    torch.manual_seed(seed)
-    train_dataloader = codelet7.make_dataloader(drawn, 64, seed=seed)
-    model = codelet7.SparseAutoencoder(784, 10)
-    loss = codelet7.Loss(model)
-    optimizer = codelet7.make_optimizer(loss, 1e-3)
-    return [codelet7.train_epoch(loss, train_dataloader, optimizer).item() for _ in range(epochs)]
-
-
-def test_training_lowers_the_loss_and_a_seed_repeats_it(drawn):
-    losses = train(drawn, seed=0)
-    assert losses[0] > losses[1] > losses[2]
-    assert losses == train(drawn, seed=0) != train(drawn, seed=1)
-
-
-def test_losses_are_means(model, drawn):
-    dataloader = codelet7.make_dataloader(drawn, 300)
-    images = dataloader.dataset.tensors[0]
-    losses = [model.loss_function(images, *model(images)).item() for images, _ in dataloader]
-    losses = [model.loss_function(images, *model(images)).item() for images, _ in dataloader]
-    dataloader = codelet7.make_dataloader(drawn, 300)
-    list(dataloader)
-    assert codelet7.mean_loss(model, dataloader) == pytest.approx(np.mean(losses), rel=1e-6)
-    expected = (model(images)[1].detach().double() - images.double()).square().mean().item()
-    assert answers.reconstruction_error(model, images) == pytest.approx(expected, rel=1e-5)
-
-
-@pytest.mark.parametrize(("weight", "rho"), [(0, 0.05), (1e-4, 0.2), (0.3, 0.9), (5, 1e-3)])
-def test_weight_and_rho_against_numpy(weight, rho):
-    model = codelet7.SparseAutoencoder(6, 4, penalty_weight=weight, rho=rho).double()
-    x, hidden, reconstruction = torch.randn(9, 6).double(), torch.rand(9, 4).double(), torch.rand(9, 6).double()
-    penalty = reference_penalty(hidden, rho)
-    assert model.batched_sparsity_penalty(hidden).item() == pytest.approx(penalty, rel=1e-12)
-    expected = np.square(x.numpy() - reconstruction.numpy()).mean() + weight * penalty
-    assert model.loss_function(x, hidden, reconstruction).item() == pytest.approx(expected, rel=1e-6)
-
-
-def test_the_decoder_lies_by_columns_and_is_otherwise_xaviers(model):
-    weight = model.decoder[0].weight
-    assert weight.stride() == (1, 784)
+def test_published_losses():
     torch.manual_seed(0)
-    layers = torch.nn.Linear(784, 10), torch.nn.Linear(10, 784)
-    for layer in layers:
-        codelet7.init_weights(layer)
-    assert torch.equal(weight, layers[1].weight)
+    digits = utils.load_digits(data=needs_mnist())
+    losses = train(SparseAutoencoder(784, 10), make_dataloader(digits), 20, 1e-4)
+    assert abs(losses[0] - 0.8029) < 0.005
+    assert abs(losses[-1] - 0.5329) < 0.004
 
 
-def train_alone(drawn, weight, epochs):
-    torch.manual_seed(0)
-    model = codelet7.SparseAutoencoder(784, 10, penalty_weight=weight)
-    loss = codelet7.Loss(model)
-    loader, optimizer = codelet7.make_dataloader(drawn, 64), codelet7.make_optimizer(loss, 1e-3)
-    return model, [codelet7.train_epoch(loss, loader, optimizer).item() for _ in range(epochs)]
+def test_the_assignments_snippet(digits, capsys):
+    from utils import show
+
+    train_dataloader = make_dataloader(digits[0])
+    batch = next(iter(train_dataloader))
+    images, _ = batch
+    g = [image for image in images]  # noqa: C416
+    grid = make_grid(g, 16)
+    show(grid)
+    assert "no display" in capsys.readouterr().err
 
 
-def test_models_side_by_side_learn_what_each_learns_alone(drawn):
-    weights = [0, 1e-4, 0.03, 1]
-    models = []
-    for weight in weights:
-        torch.manual_seed(0)
-        models.append(codelet7.SparseAutoencoder(784, 10, penalty_weight=weight))
-    loss = sparsity.SideBySide([codelet7.Loss(model) for model in models])
-    loader, optimizer = codelet7.make_dataloader(drawn, 64), codelet7.make_optimizer(loss, 1e-3)
-    losses = [codelet7.train_epoch(loss, loader, optimizer) for _ in range(4)]  # 128 steps
-    untouched = models[1].encoder[0].weight.clone()
-    loss.unstack()
-    assert not torch.equal(untouched, models[1].encoder[0].weight)
-    for place, weight in enumerate(weights):
-        alone, expected = train_alone(drawn, weight, 4)
-        assert [one[place].item() for one in losses] == pytest.approx(expected, abs=1e-5)
-        for mine, other in zip(models[place].parameters(), alone.parameters(), strict=True):
-            torch.testing.assert_close(mine, other, atol=2e-3, rtol=0)
-    assert losses[-1][3] > losses[-1][0] + 0.01
+@pytest.mark.parametrize("shape", [(784,), (28, 28), (1, 28, 28)])
+def test_figures_show_what_they_say(model, digits, monkeypatch, shape):
+    shown = []
+    monkeypatch.setattr(codelet7, "show", lambda grid, *_: shown.append(grid))
+    images = make_dataloader(digits[1]).dataset.tensors[0].view(-1, *shape)
+    codelet7.show_top_images(model, images, 3)
+    activation = (images.flatten(1) @ model.encoder[0].weight[3]).detach().numpy()
+    tenth = images.view(-1, 28, 28)[np.argsort(-activation)[12]]  # in the second row, the third
+    assert torch.equal(shown[0][0, 32:60, 62:90], tenth)
+    codelet7.show_reconstructions(model, images[:64])
+    assert torch.equal(shown[1][0, 2:30, 2:30], images.view(-1, 28, 28)[0])
+    expected = model(images)[1].view(-1, 28, 28)[0].clamp(min=images[:64].min())
+    assert torch.allclose(shown[1][0, 2:30, 32:60], expected, atol=1e-6)
+    assert shown[1].shape[1] == 16 * 30 + 2
 
 
-def test_a_student_who_changes_the_penalty_changes_the_loss(model):
-    x, hidden = torch.zeros(3, 784), torch.rand(3, 10)
-    before = model.loss_function(x, hidden, x).item()
-    model.batched_sparsity_penalty = lambda hidden: hidden.sum() * 0 + 7
-    assert model.loss_function(x, hidden, x).item() == pytest.approx(7e-4) != before
+FIGURES = {"mnist.png", "reconstructions.png", "reconstructions_untrained.png", "top100_untrained.png", "model.pt"}
+FIGURES |= {f"top100_node{node}.png" for node in range(3)}
 
 
-# --- Pictures and answers
-
-
-def test_grids_show_what_they_should(model, drawn):
-    images = codelet7.make_dataloader(drawn, 64).dataset.tensors[0][:150]
-    hidden = answers.activations(model, images)
-    inputs, outputs = codelet7.reconstruction_grids(model, images[:64])
-    assert inputs.shape == outputs.shape == (3, 16 * 30 + 2, 4 * 30 + 2)
-    top = codelet7.top_grids(images, hidden, [3, 7])
-    assert top[0].shape == (3, 10 * 30 + 2, 10 * 30 + 2)
-    assert len(top) == 2
-    order = np.argsort(-hidden[:, 7].numpy(), kind="stable")
-    expected = model(images[:64])[1].detach().clamp(min=images.min())
-    for place in (0, 5, 63):
-        for grid, columns, of in (
-            (inputs, 4, images[place]),
-            (outputs, 4, expected[place]),
-            (top[1], 10, images[order[place]]),
-        ):
-            down, right = 30 * (place // columns) + 2, 30 * (place % columns) + 2
-            torch.testing.assert_close(grid[0, down : down + 28, right : right + 28], of[0])
-
-
-# --- The script
-
-
-def no_mnist_package():
-    sys.modules["mnist"] = None  # an import of it fails
-
-
-def test_run_without_files_or_network_or_the_mnist_package(tmp_path, digits_file):
-    flags = ("--epochs", "1", "--hidden", "6", "--figures", "here")
-    done = Forked("codelet7.py", *flags, cwd=tmp_path, digits=digits_file, before=no_mnist_package).end()
-    assert done.returncode == 0
-    folder = tmp_path / "here" / "drawn" / "codelet7-epochs1-hidden6"
-    files = [*FILES, *(f"top100_node{node}.png" for node in range(6))]
-    assert sorted(path.name for path in folder.iterdir()) == sorted(files)
-    assert all(f"{folder.relative_to(tmp_path)}/{name}" in done.stdout for name in files)
-    assert re.search(r"^Epoch: 1/1 - Train Loss: \d\.\d{4}$", done.stdout, re.MULTILINE)
-    assert done.stderr.splitlines()[1].startswith("Going on with drawn digits")
-    assert b"drawn digits, not MNIST" in (folder / "codelet7.pdf").read_bytes()
-
-
-def test_sweep_without_files_or_network(tmp_path, digits_file):
-    flags = ("--sweep", "--weights", "1", "0", "0.1", "0", "--epochs", "3")
-    done = Forked("codelet7.py", *flags, cwd=tmp_path, digits=digits_file).end()
-    assert done.returncode == 0
-    folder = tmp_path / "figures" / "drawn" / "codelet7-epochs3-weights0_0.1_1"
-    assert sorted(path.name for path in folder.iterdir()) == ["sparsity.pdf", "sparsity.png"]
-    assert len(re.findall(r"^Epoch: \d/3 - Train Loss: \d\.\d{4} to \d\.\d{4}$", done.stdout, re.MULTILINE)) == 3
-    names = re.findall(r"^ *(\S+) +\d\.\d{4} +\d\.\d{4} ", done.stdout, re.MULTILINE)
-    assert names == ["untrained", "0", "0.1", "1"]
-    assert b"drawn digits, not MNIST" in (folder / "sparsity.pdf").read_bytes()
-
-
-def test_reads_the_files_without_the_mnist_package(files, monkeypatch, drawn):
-    folder, resources = files
-    monkeypatch.setattr(MNIST, "resources", resources)
-    monkeypatch.setitem(sys.modules, "mnist", None)
-    utils._load_digits.cache_clear()
-    digits = utils.load_digits(True, str(folder))
-    np.testing.assert_array_equal(digits.images, drawn.images)
-    np.testing.assert_array_equal(digits.labels, drawn.labels)
-
-
-def test_ctrl_c_ends_in_one_line(tmp_path, digits_file):
-    script = Forked("codelet7.py", "--epochs", "100000", cwd=tmp_path, digits=digits_file)
-    script.until("Epoch: 2/")
-    script.send(signal.SIGINT)
-    done = script.end()
-    assert done.returncode != 0
-    assert done.stderr.splitlines()[-1] == "codelet7.py: stopped by Ctrl-C"
-    assert "Traceback" not in done.stderr
-    assert not list(tmp_path.rglob("*.part"))
-
-
-@pytest.mark.parametrize(
-    ("flags", "says"),
-    [
-        (["--load", ""], "argument --load: the name is empty"),
-        (["--penalty-weight", "-1"], "argument --penalty-weight: '-1' is not a number from 0 to"),
-        (["--penalty-weight", "nan"], "'nan' is not a number"),
-        (["--penalty-weight", "1e39"], "'1e39' is not a number"),
-        (["--rho", "0"], "argument --rho: '0' is not a number above 0 and below 1"),
-        (["--rho", "1"], "'1' is not a number above 0 and below 1"),
-        (["--sweep", "--weights", "1", "x"], "argument --weights: 'x' is not a number"),
-        (["--sweep", "--load", "model.pt"], "argument --load: not allowed with argument --sweep"),
-        (["--sweep", "--penalty-weight", "1"], "leave out --penalty-weight"),
-        (["--weights", "1", "2"], "add --sweep"),
-        (["--sweep", "--explore"], "leave out --sweep and --load"),
-    ],
-)
-def test_flags_refused(flags, says):
-    with pytest.raises(utils.UserError) as error:
-        codelet7.check(codelet7.make_parser().parse_args(flags))
-    assert says in str(error.value)
-
-
-def test_mistakes_end_in_one_line(tmp_path):
-    done = run_script("codelet7.py", "--load", "", cwd=tmp_path)
-    assert done.returncode == 2
-    assert re.fullmatch(r"codelet7.py: error: argument --load: the name is empty.*\n", done.stderr)
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_a_loss_that_explodes_stops_the_run(run, tmp_path):
-    with pytest.raises(utils.UserError, match=r"the loss became (nan|inf) in epoch \d.*--lr"):
-        run("--lr", "1e38")
-    assert not list(tmp_path.rglob("model.pt"))
-
-
-def test_a_run_that_diverged_says_so(run, monkeypatch, capsys):
-    for name in ("save_samples", "save_views", "show"):
-        monkeypatch.setattr(codelet7, name, lambda *_, **__: [])
-    folder = run("--lr", "1e10", "--epochs", 1, "--hidden", 2)
-    assert re.fullmatch(r"Warning: Training diverged: .*a smaller --lr than 1e\+10\.\n", capsys.readouterr().err)
-    assert len(list(folder.glob("*/codelet7.pdf"))) == 1
-
-
-def test_a_loaded_model_gives_the_same_pictures(run, capsys):
-    folder = run("--epochs", 2, "--hidden", 1) / "codelet7-epochs2-hidden1"
-    threads = torch.get_num_threads()
-    before = {path.name: path.read_bytes() for path in folder.iterdir()}
-    for path in folder.glob("*.p[nd]*"):
-        path.unlink()
-    capsys.readouterr()
-    run("--load", folder / "model.pt")
-    assert "Epoch: " not in capsys.readouterr().out
-    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
-    assert torch.get_num_threads() == threads
-    with pytest.raises(utils.UserError, match=r"--hidden 5: .*model.pt was trained with --hidden 1; leave"):
-        run("--load", folder / "model.pt", "--hidden", 5)
-
-
-def test_a_file_of_another_model_is_refused(run, model, tmp_path):
-    contents = {"model": "autoencoder", "source": utils.MNIST, "settings": {}, "weights": model.state_dict()}
-    codelet7.checkpoint.save_file(tmp_path / "other.pt", contents)
-    with pytest.raises(utils.UserError, match=r"other.pt: that is of an autoencoder, not of a sparse autoencoder"):
-        run("--load", tmp_path / "other.pt")
-    with pytest.raises(utils.UserError, match=r"there is no .*none.pt"):
-        run("--load", tmp_path / "none.pt")
-
-
-HELP = """
-import runpy, sys
-sys.argv = ["codelet7.py", "--help"]
-try:
-    runpy.run_path("codelet7.py", run_name="__main__")
-except SystemExit:
-    print("torch" in sys.modules)
-"""
-
-
-def test_help_answers_without_importing_pytorch():
-    done = subprocess.run([sys.executable, "-c", HELP], cwd=ROOT, capture_output=True, text=True)
-    assert done.stdout.endswith("False\n")
-    for flag in ("--epochs", "--batch-size", "--lr", "--hidden", "--seed", "--data", "--figures", "--device"):
-        assert flag in done.stdout
-
-
-def test_defaults():
-    settings = vars(codelet7.make_parser().parse_args([]))
-    run = {"epochs": 20, "batch_size": 64, "lr": 1e-4, "hidden": 10, "seed": 0, "penalty_weight": 1e-4, "rho": 0.05}
-    assert settings == run | {"threads": None, "data": None, "figures": "figures", "device": "auto", "load": None} | {
-        "sweep": False,
-        "explore": False,
-        "no_open": False,
-        "weights": [0, 1e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1],
+def test_script_saves_everything(script, tmp_path):
+    status, out, errors = script("codelet7.py", "--epochs", 1, "--hidden", 3)
+    folder = tmp_path / "figures" / "drawn" / "codelet7-epochs1-hidden3"
+    assert (status, errors) == (0, "")
+    assert {path.name for path in folder.iterdir()} == FIGURES | {
+        "nodes.png",
+        "loss.png",
+        "codelet7.pdf",
+        "explore.html",
     }
-    assert set(codelet7.SETTINGS) == set(run)
+    assert "Epoch: 1/1 - Train Loss: " in out
+    model = SparseAutoencoder(784, 3)
+    model.load_state_dict(torch.load(folder / "model.pt", weights_only=True))
+    with torch.inference_mode():
+        assert model(torch.zeros(1, 784))[0].shape == (1, 3)
 
 
-@pytest.mark.skipif("MNIST_DIR" not in os.environ, reason="needs the real MNIST")
-def test_the_published_losses(tmp_path, capsys):
-    codelet7.main(codelet7.make_parser().parse_args(["--data", os.environ["MNIST_DIR"], "--figures", str(tmp_path)]))
-    losses = re.findall(r"^Epoch: (\d+)/20 - Train Loss: (\d\.\d{4})$", capsys.readouterr().out, re.MULTILINE)
-    assert [int(epoch) for epoch, _ in losses] == list(range(1, 21))
-    assert float(losses[0][1]) == pytest.approx(0.8029, abs=0.005)
-    assert float(losses[-1][1]) == pytest.approx(0.5329, abs=0.004)
-    files = [*FILES, *(f"top100_node{node}.png" for node in range(10))]
-    assert sorted(path.name for path in (tmp_path / "codelet7").iterdir()) == sorted(files)
+def test_sweep_with_many_weights_has_a_folder(script, tmp_path):
+    weights = [f"{weight:.5f}" for weight in np.linspace(0, 0.1, 40)]
+    status, _, errors = script("codelet7.py", "--epochs", 1, "--sweep", *weights[:2])
+    assert (status, errors) == (0, "")
+    assert len(utils.run_folder(tmp_path, "codelet7", utils.MNIST, ["--sweep " + " ".join(weights)]).name) <= 100
+    assert any(path.name == "sparsity.pdf" for path in tmp_path.rglob("*"))
 
 
-@pytest.mark.skipif("MNIST_DIR" not in os.environ, reason="needs the real MNIST")
-def test_mean_activation_falls_with_the_weight(tmp_path, capsys):
-    flags = ["--sweep", "--weights", "0", "0.01", "1", "--epochs", "2", "--lr", "1e-3"]
-    flags += ["--data", os.environ["MNIST_DIR"], "--figures", str(tmp_path)]
-    codelet7.main(codelet7.make_parser().parse_args(flags))
-    rows = re.findall(r"^ *(?:0|0.01|1) +\S+ \S+ +(\S+), +(\S+)", capsys.readouterr().out, re.MULTILINE)
-    lowest, highest = (list(map(float, column)) for column in zip(*rows, strict=True))
-    assert lowest[0] > lowest[1] > lowest[2] > 0.02
-    assert highest[0] > highest[1] > highest[2] < 0.15
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--epochs", "0"], ["--epochs", "many"], ["--lr", "nan"], ["--rho", "1"], ["--penalty-weight", "-1"],
+        ["--sweep", "-1"], ["--sweep", "--penalty-weight", "1"], ["--seed", "-1"], ["--no-such-flag"],
+        ["--hidden", "0"], ["--device", "cuda"],
+    ],
+)  # fmt: skip
+def test_a_wrong_flag_is_one_line(script, arguments, tmp_path):
+    if arguments == ["--device", "cuda"] and torch.cuda.is_available():
+        pytest.skip("there is a GPU here")
+    status, out, errors = script("codelet7.py", *arguments)
+    assert (status, out) == (2, "")
+    assert errors.count("\n") == 0
+    assert arguments[0] in errors
+    assert not list(tmp_path.iterdir())
+
+
+def test_alone_with_utils_it_saves_the_assignments_figures(tmp_path, digits):
+    for name in ("codelet7.py", "utils.py"):
+        (tmp_path / name).write_text((ROOT / name).read_text())
+    np.savez(tmp_path / "few.npz", images=digits[0].images, labels=digits[0].labels)
+    few = "utils.Digits(*np.load('few.npz').values(), 'MNIST')"
+    code = f"import codelet7, utils, numpy as np; utils.load_digits = lambda *_: {few}; codelet7.main()"
+    done = python("-c", code, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "Without extras/ there is no codelet7.pdf" in done.stdout
+    saved = {path.name for path in (tmp_path / "figures" / "codelet7").iterdir()}
+    assert saved == FIGURES | {f"top100_node{node}.png" for node in range(10)}
+
+
+def test_importing_touches_nothing(tmp_path):
+    code = f"import sys; sys.path.insert(0, {str(ROOT)!r}); import codelet7, autoencoder, utils"
+    done = python("-W", "error::ResourceWarning", "-c", code, cwd=tmp_path)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert not list(tmp_path.iterdir())

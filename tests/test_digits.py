@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 import utils
-from digits import draw_digits
+from extras.digits import draw_digits
 
 
 def test_format():

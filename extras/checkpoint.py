@@ -1,0 +1,104 @@
+"""A training run, and what of it lies on disk: a dict that `torch.load` reads, on any device.
+
+"weights"     the averaged weights, a `state_dict`: `Autoencoder().load_state_dict(torch.load(path)["weights"])`
+"latest"      the weights of the last step, a `state_dict`
+"settings"    what the run was started with; "step", how many steps are done
+"losses"      of each step, float32 `(step,)`
+"kept"        by step: codes of `watched` images, float32 `(M, latent_dim)`, and pictures of eight, `(8, 28, 28)`
+"optimizer", "random"   Adam's state and the random generators', to go on with
+"""
+
+import copy
+import pickle
+import zipfile
+
+import numpy as np
+import torch
+
+
+class Run:
+    """Everything that training changes.
+
+    Args:
+        model: on its device; takes images `(N, 28, 28)` to codes and reconstructions.
+        settings: a dict; "lr" and "seed" are used here.
+        watched: images `(M, 28, 28)` whose codes are kept on the way, see `keep`.
+    """
+
+    def __init__(self, model, settings, watched):
+        self.model, self.settings, self.watched = model, settings, watched
+        self.averaged = copy.deepcopy(model).eval()
+        self.optimizer = torch.optim.Adam(model.parameters(), lr=settings["lr"], fused=True)
+        self.generator = np.random.default_rng(settings["seed"])  # draws the batches
+        self.step, self.losses, self.kept = 0, torch.zeros(0), {}
+
+    @torch.no_grad()
+    def average(self):
+        """Moves the averaged weights towards the model's, which shake at a constant learning rate: a moving average
+        over about the last ninth of the steps (polynomial decay with eta = 8, Shamir & Zhang 2013, arXiv:1212.1824)."""
+        every = 1 if self.step <= 1_000 else 10  # later on, each tenth step is as good, and costs a tenth
+        if self.step % every == 0:
+            for mean, weight in zip(self.averaged.parameters(), self.model.parameters(), strict=True):
+                mean.lerp_(weight, 9 * every / (self.step + 8))
+
+    @torch.no_grad()
+    def keep(self):
+        """Keeps what the averaged model makes of the watched images at this step."""
+        codes, pictures = self.averaged(self.watched)
+        self.kept[self.step] = codes.cpu(), pictures[:8].clone().cpu()  # a slice would be saved whole
+
+    def state(self):
+        """The dict that goes to disk, see the top of this file; its tensors lie on the CPU.
+
+        Raises:
+            FloatingPointError: weights are infinite or NaN.
+        """
+        if not all(weight.isfinite().all() for weight in self.model.parameters()):
+            raise FloatingPointError(f"weights became infinite or NaN by step {self.step}; try a smaller --lr")
+        device = next(self.model.parameters()).device
+        random = {"numpy": self.generator.bit_generator.state, "cpu": torch.get_rng_state()}
+        if device.type != "cpu":
+            random["device"] = torch.get_device_module(device).get_rng_state()
+        return on_cpu({
+            "weights": self.averaged.state_dict(),
+            "latest": self.model.state_dict(),
+            "settings": self.settings,
+            "step": self.step,
+            "losses": self.losses[: self.step].clone(),  # a slice would be saved with all that it is a slice of
+            "kept": self.kept,
+            "optimizer": self.optimizer.state_dict(),
+            "random": random,
+        })  # fmt: skip
+
+    def load(self, path):
+        """Takes over the run that lies at `path`.
+
+        Raises:
+            ValueError: it is damaged, or was started with another model or other settings.
+        """
+        try:
+            with zipfile.ZipFile(path) as file:
+                if damaged := file.testzip():  # `torch.load` takes a flipped byte without a word
+                    raise ValueError(f"{damaged} is damaged")
+            saved = torch.load(path, map_location="cpu", weights_only=True)
+            if saved["settings"] != self.settings:
+                raise ValueError(f"it was started with {saved['settings']}, not with {self.settings}")
+            self.averaged.load_state_dict(saved["weights"])
+            self.model.load_state_dict(saved["latest"])
+            self.optimizer.load_state_dict(saved["optimizer"])
+            self.step, self.losses, self.kept = saved["step"], saved["losses"], saved["kept"]
+            self.generator.bit_generator.state = saved["random"]["numpy"]
+            torch.set_rng_state(saved["random"]["cpu"])
+            if "device" in saved["random"] and (device := next(self.model.parameters()).device).type != "cpu":
+                torch.get_device_module(device).set_rng_state(saved["random"]["device"])
+        except (zipfile.BadZipFile, pickle.UnpicklingError, RuntimeError, KeyError, TypeError, EOFError) as error:
+            raise ValueError(f"it is damaged, or of another model ({' '.join(str(error).split())[:150]})") from error
+
+
+def on_cpu(tree):
+    """Dicts, lists and tuples of tensors, with all tensors on the CPU."""
+    if isinstance(tree, torch.Tensor):
+        return tree.cpu()
+    if isinstance(tree, dict):
+        return {key: on_cpu(value) for key, value in tree.items()}
+    return type(tree)(map(on_cpu, tree)) if isinstance(tree, (list, tuple)) else tree
