@@ -256,7 +256,7 @@ def train(run, steps, path=None, data=None, threads=None):
             start = time.monotonic()
             print(f"step {run.step:,}/{steps:,}, loss {loss:#.4g}, {left / 60:.1f} minutes left", flush=True)
             if path:
-                utils.save_tensors(path, run.state())
+                utils.save(run.state(), path)
 
 
 def choose_threads(model, images, most):
@@ -369,9 +369,9 @@ def main():
 def start(kind, args, source, path):
     """A `Run` of the flags: that of the checkpoint `path`, where there is one, or one that has not begun."""
     torch.manual_seed(args.seed)  # the seed alone decides the weights
-    settings = {"model": kind, "source": source, **{name: getattr(args, name) for name in SETTINGS}}
-    test_images, _ = load_tensors(False, args.data, args.device)
-    run = Run(KINDS[kind][0](args.latent_dim).to(args.device), settings, test_images[:2_000])
+    model = KINDS[kind][0](args.latent_dim).to(args.device)
+    watched = load_tensors(False, args.data, args.device)[0][:2_000]
+    run = Run(model, watched, kind=kind, source=source, **{name: getattr(args, name) for name in SETTINGS})
     if path and path.exists():
         try:
             run.load(path)

@@ -143,9 +143,8 @@ def show_reconstructions(model, images, path=None, title=""):
         images: 64 images `(64, 1, 28, 28)`, `(64, 28, 28)` or `(64, 784)`.
         path: saves there instead of showing.
     """
-    copies = model(images)[1].clamp(min=images.min())  # what is darker than any input is black
-    pairs = torch.stack((images, copies), dim=1).view(-1, 1, 28, 28)
-    show(grid_of(pairs, 8), path, title)
+    pairs = torch.stack((images, model(images)[1]), dim=1).view(-1, 1, 28, 28)
+    show(grid_of(pairs.clamp(images.min(), 1), 8), path, title)  # a Tanh ends at 1, normalised images at 2.82
 
 
 @torch.no_grad()
@@ -222,9 +221,9 @@ def save_run(untrained, train_dataloader, test_dataloader, args, folder, about, 
     model = copy.deepcopy(untrained)
     losses = train(model, train_dataloader, args.epochs, args.lr, test_dataloader)
     print(f"Test Loss: {losses[1][-1]:.4f}")
-    utils.save_tensors(folder / "model.pt", {name: tensor.cpu() for name, tensor in model.state_dict().items()})
+    utils.save({name: tensor.cpu() for name, tensor in model.state_dict().items()}, folder / "model.pt")
     (images, labels), (test_images, test_labels) = train_dataloader.dataset.tensors, test_dataloader.dataset.tensors
-    title = "Test images, each beside its reconstruction"
+    title = "Test images, each beside its reconstruction; white is 1, where a Tanh ends"
     show_reconstructions(untrained, test_images[:64], folder / "reconstructions_untrained.png", f"{title}, untrained")
     show_reconstructions(model, test_images[:64], folder / "reconstructions.png", f"{title}\n({about})")
     title = "The 100 training images at which node {} is most active{}"

@@ -14,7 +14,6 @@ import socket
 import sys
 import tempfile
 import threading
-import time
 import urllib.request
 from pathlib import Path
 from typing import NamedTuple
@@ -104,41 +103,37 @@ def displayable(image):
 
 @contextlib.contextmanager
 def replacing(path):
-    """Gives a temporary path beside `path` to write to; it takes the place of `path` when the block has gone well.
-    A kill, a full disk or a power cut at any moment leaves the file before."""
+    """Gives a path beside `path` to write to, which takes the place of `path` when the block has gone well: a kill, a
+    full disk or a power cut leaves the file before."""
     part = Path(path).with_name(f".{os.getpid()}-{Path(path).name}")  # two runs at once do not meet
     try:
         yield part
         with part.open("rb+") as file:
             os.fsync(file.fileno())
         part.replace(path)
-    except OSError as error:
-        raise OSError(error.errno, error.strerror or str(error), str(path)) from error
     finally:
         part.unlink(missing_ok=True)
 
 
-def save(figure, path):
-    """Writes a matplotlib figure or animation in the format of the path's suffix, or a list of figures as the pages of
-    a PDF, and prints the path."""
+def save(contents, path):
+    """Writes a figure or an animation of matplotlib, a list of figures as the pages of a PDF, a text, or a dict of
+    tensors for `torch.load`; prints the path of what is to be looked at."""
     with replacing(path) as part:
-        if isinstance(figure, Animation):
-            figure.save(part, "pillow")
-        elif isinstance(figure, list):
+        if isinstance(contents, Animation):
+            contents.save(part, "pillow")
+        elif isinstance(contents, list):
             with PdfPages(part, metadata={"CreationDate": None}) as pdf:  # the same run gives the same file
-                for page in figure:
+                for page in contents:
                     pdf.savefig(page)
+        elif isinstance(contents, str):
+            part.write_text(contents, "utf-8")
+        elif isinstance(contents, dict):
+            torch.save(contents, buffer := io.BytesIO())  # to a file it reports a full disk as a defect
+            part.write_bytes(buffer.getbuffer())
         else:
-            figure.savefig(part, dpi=120)
-    print(f"  {path}")
-
-
-def save_tensors(path, contents):
-    """Writes a dict of tensors for `torch.load`."""
-    buffer = io.BytesIO()  # written to a file by itself, `torch.save` calls a full disk an error of its own
-    torch.save(contents, buffer)
-    with replacing(path) as part:
-        part.write_bytes(buffer.getbuffer())
+            contents.savefig(part, dpi=120)
+    if not isinstance(contents, dict):
+        print(f"  {path}")
 
 
 def save_all(folder, sentences, figures):
@@ -149,27 +144,26 @@ def save_all(folder, sentences, figures):
 
 
 def save_page(folder, put, key, entry, test_digits, colours):
-    """Puts what was trained on the page `explore.html`: that of all models, or for a run with other settings than the
-    defaults one of its own. `put` is that of `extras.page`, `entry` what it shall get under `key`."""
+    """Puts what was trained on the page `explore.html` by `extras.page.put`; a run with other settings than the
+    defaults has a page of its own."""
     path = (folder if "-" in folder.name else folder.parent) / "explore.html"
-    text = path.read_text("utf-8", "replace") if path.exists() else None
+    before = path.read_text("utf-8", "replace") if path.exists() else None
     images, labels, source = test_digits
     samples = images[[np.argmax(labels == digit) for digit in range(10)]]
-    text = put(text, key, entry, samples, images.mean(axis=0).round().astype(np.uint8), source != MNIST, colours)
-    with replacing(path) as part:
-        part.write_text(text, "utf-8")
-    print(f"  {path}")
+    mean = images.mean(axis=0).round().astype(np.uint8)
+    save(put(before, key, entry, samples, mean, source != MNIST, colours), path)
 
 
 # --- Data ------------------------------------------------------------------------------------
 
 
 class Digits(NamedTuple):
-    """Images `uint8 (N, 28, 28)`, white ink (255) on black (0), and labels `int64 (N,)`."""
+    """Images `uint8 (N, 28, 28)`, white ink (255) on black (0), labels `int64 (N,)`, and their source, `MNIST` or
+    `DRAWN`."""
 
     images: np.ndarray
     labels: np.ndarray
-    source: str  # `MNIST` or `DRAWN`
+    source: str
 
 
 def read_idx(path):
@@ -192,8 +186,7 @@ def load_digits(train=True, data=None, read=read_idx):
     Raises:
         UserError: a file is not MNIST's, or is missing and cannot be downloaded.
     """
-    files = find_mnist(data)
-    if files:
+    if files := find_mnist(data):
         images, labels = (read(path) for name, path in files.items() if name.startswith("train") == train)
         return Digits(images, labels.astype("int64"), MNIST)
     try:
@@ -214,11 +207,11 @@ def find_mnist(data):
         stem = name.removesuffix(".gz")
         names = (name, stem, stem.replace("-idx", ".idx"))  # packed, unpacked, and as 7-zip unpacks
         paths = [place / one for place in (folder, folder / "MNIST" / "raw") for one in names]
-        files[name] = next((path for path in paths if path.exists()), folder / name)
-        if not files[name].exists():
+        files[name] = path = next((path for path in paths if path.exists()), folder / name)
+        if not path.exists():
             missing.append((name, md5))
-        elif calculate_md5(files[name]) != (md5 if files[name].suffix == ".gz" else UNPACKED[stem]):
-            raise UserError(f"{files[name]} is damaged or not MNIST's (another MD5 sum); delete it, or see --data")
+        elif calculate_md5(path) != (md5 if path.suffix == ".gz" else UNPACKED[stem]):
+            raise UserError(f"{path} is damaged or not MNIST's: its MD5 sum is another; delete it, or see --data")
     if missing and (failure := download(missing, folder)):
         lacking = f"{folder} lacks {', '.join(name for name, _ in missing)}, and no download: {failure}"
         if data is not None:
@@ -231,13 +224,12 @@ def find_mnist(data):
 def download(files, folder):
     """Fetches files, pairs of name and MD5, into `folder`; returns why that failed, or None."""
     failures, before = [], socket.getdefaulttimeout()
-    with tempfile.TemporaryDirectory() as part:  # the folder gets all of them or none
-        for mirror in PUBLISHED.mirrors:
-            if not answers(mirror + files[0][0]):
-                failures.append(f"{mirror} does not answer")
-                continue
+    for mirror in PUBLISHED.mirrors:
+        with tempfile.TemporaryDirectory() as part:  # the folder gets all of them or none
             try:
                 socket.setdefaulttimeout(10)  # a connection that dies on the way ends in an error
+                if not answers(mirror + files[0][0]):
+                    raise TimeoutError("no answer")
                 for name, md5 in files:
                     print(f"Downloading {mirror}{name} ...")
                     download_url(mirror + name, part, name, md5)
@@ -255,8 +247,8 @@ def download(files, folder):
 
 
 def answers(url, seconds=7):
-    """Whether `url` answers in time. In a thread, because a socket's time-out bounds neither the look-up of a name nor
-    the trying of a host's many addresses."""
+    """Whether `url` answers in time; a socket's time-out bounds neither the look-up of a name nor the trying of a
+    host's many addresses."""
     found = []
 
     def ask():
@@ -315,9 +307,6 @@ def run_folder(figures, script, source, changed):
     folder = figures.expanduser() / ("" if source == MNIST else "drawn") / name
     folder.mkdir(parents=True, exist_ok=True)
     tempfile.TemporaryFile(dir=folder).close()
-    for part in folder.glob(".*-*"):  # that a killed run left
-        if time.time() - part.stat().st_mtime > 3600:
-            part.unlink(missing_ok=True)
     return folder
 
 

@@ -21,15 +21,17 @@ class Run:
 
     Args:
         model: on its device; takes images `(N, 28, 28)` to codes and reconstructions.
-        settings: a dict; "lr" and "seed" are used here.
         watched: images `(M, 28, 28)` whose codes are kept on the way, see `keep`.
+        batch_size, lr, seed: images in a step, learning rate of Adam, start of the random choice of images.
+        other: settings that a checkpoint must have in common with the run that loads it.
     """
 
-    def __init__(self, model, settings, watched):
-        self.model, self.settings, self.watched = model, settings, watched
-        self.averaged = copy.deepcopy(model).eval()
-        self.optimizer = torch.optim.Adam(model.parameters(), lr=settings["lr"], fused=True)
-        self.generator = np.random.default_rng(settings["seed"])  # draws the batches
+    def __init__(self, model, watched, batch_size, lr, seed, **other):
+        self.model, self.watched = model, watched
+        self.settings = {"batch_size": batch_size, "lr": lr, "seed": seed, **other}
+        self.averaged = copy.deepcopy(model).eval()  # what is measured and shown, see `average`
+        self.optimizer = torch.optim.Adam(model.parameters(), lr=lr, fused=True)
+        self.generator = np.random.default_rng(seed)  # draws the batches
         self.step, self.losses, self.kept = 0, torch.zeros(0), {}
 
     @torch.no_grad()

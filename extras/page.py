@@ -29,12 +29,12 @@ def describe(module):
         ValueError: another kind of module.
     """
     kind = type(module).__name__
+    if kind == "Residual":
+        return [{"type": kind, "layers": describe(nn.Sequential(*module.children()))}]
     if isinstance(module, nn.Sequential):
         return [layer for child in module for layer in describe(child)]
     if isinstance(module, (nn.Flatten, nn.Unflatten)):
         return []
-    if kind == "Residual":
-        return [{"type": kind, "layers": describe(nn.Sequential(*module.children()))}]
     if isinstance(module, nn.Linear):
         weight, scale = to_int16(module.weight, dim=1)
         return [{"type": kind, "weight": weight, "scale": scale, "bias": module.bias.float()}]

@@ -25,7 +25,7 @@ from extras.checkpoint import Run
 from tests.conftest import ROOT, needs_mnist, python
 
 KINDS = [Autoencoder, VariationalAutoencoder]
-SETTINGS = {"model": "autoencoder", "batch_size": 50, "lr": 1e-3, "seed": 0}
+SETTINGS = {"batch_size": 50, "lr": 1e-3, "seed": 0}
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def few(script, digits):
 
 def new_run(kind, images, **settings):
     torch.manual_seed(0)
-    return Run(kind(), SETTINGS | settings, images)
+    return Run(kind(), images, **SETTINGS | settings)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -185,7 +185,11 @@ def train_script(arguments, every, digits):
     """What a process does that is killed: the script, which saves every few steps."""
     utils.load_digits = lambda train=True, data=None, read=None: digits[not train]
     autoencoder.load_tensors.cache_clear()
-    autoencoder.PLOTTED, autoencoder.SAVE_STEPS, autoencoder.plot = 100, every, lambda *_: sys.exit(0)  # at the end, without pictures
+    autoencoder.PLOTTED, autoencoder.SAVE_STEPS, autoencoder.plot = (
+        100,
+        every,
+        lambda *_: sys.exit(0),
+    )  # at the end, without pictures
     sys.argv = ["autoencoder.py", *arguments]
     utils.run(autoencoder.main, "autoencoder.py")
 
