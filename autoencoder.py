@@ -62,7 +62,6 @@ class Autoencoder(nn.Module):
     """
 
     OUTPUTS = 1  # of the encoder, for each number of a code
-    SPREAD = "evenly over the square"  # how `spread` spreads codes
 
     def __init__(self, latent_dim=2):
         super().__init__()
@@ -99,12 +98,6 @@ class Autoencoder(nn.Module):
         """The loss of answering each of the images `(N, 28, 28)` with their mean, which learns nothing."""
         return images.var(dim=0, correction=0).mean().item()
 
-    def spread(self, uniform, limits):
-        """Codes `(N, 2)` out of numbers in (0, 1), `(N, 2)`: evenly over the square with `limits`, (low, high) of c1
-        and of c2."""
-        low, high = torch.tensor(limits, dtype=uniform.dtype).T
-        return low + uniform * (high - low)
-
     def random_codes(self, normal, codes):
         """Random codes by the words that say how they are drawn, a dict, out of samples of N(0, I).
 
@@ -124,7 +117,6 @@ class VariationalAutoencoder(Autoencoder):
     """
 
     OUTPUTS = 2
-    SPREAD = "N(0, I)"
 
     def posterior(self, images):
         """mu and logvar of images `(N, 28, 28)`, `(N, latent_dim)` each."""
@@ -148,10 +140,6 @@ class VariationalAutoencoder(Autoencoder):
         """As `Autoencoder.baseline`; the code tells nothing, and KL is 0."""
         mean = images.mean(dim=0)
         return F.binary_cross_entropy(mean, mean, reduction="sum").item()
-
-    def spread(self, uniform, limits):
-        """Codes out of numbers in (0, 1): the quantiles of N(0, I), wherever the data lie."""
-        return torch.special.ndtri(uniform.cpu())  # not every GPU has it
 
     def random_codes(self, normal, codes):
         """Training has prepared the model for N(0, I), and for nothing else."""

@@ -1,6 +1,6 @@
 """The plane of codes: what lies where in it, what the decoder makes of its places, and how it unfolds.
 
-A model is seen through `decoder`, its call, `losses`, `baseline`, `spread` and `random_codes` alone.
+A model is seen through `decoder`, its call, `losses`, `baseline` and `random_codes` alone.
 """
 
 import math
@@ -196,10 +196,10 @@ def loss_sentences(loss_name, parts, baseline, errors, right, linear):
     training and test, and the share of test images that neighbours name, beside those of principal components."""
     components = f"{linear[0]} principal component{'s' * (linear[0] > 1)}"
     made_of = " + ".join(f"{name} {part:.1f}" for name, part in parts.items())
-    made_of = f" ({made_of})" if len(parts) > 1 else ""
-    yield f"Test loss, {loss_name}: {sum(parts.values()):#.4g}{made_of}; of the mean image: {baseline:#.4g}."
-    yield f"Mean squared error: training {errors[0]:.4f}, test {errors[1]:.4f}; {components}: {linear[1]:.4f}."
-    yield f"Test digits that the {NEIGHBOURS} nearest training codes name: {right:.1%}; {components}: {linear[2]:.1%}."
+    made_of = f" = {made_of}" if len(parts) > 1 else ""
+    yield f"Test loss, {loss_name}: {sum(parts.values()):#.4g}{made_of}. The mean image has {baseline:#.4g}."
+    yield f"Mean squared error: training {errors[0]:.4f}, test {errors[1]:.4f}. {components}: {linear[1]:.4f}."
+    yield f"Test images that their {NEIGHBOURS} nearest codes name: {right:.1%}. {components}: {linear[2]:.1%}."
 
 
 def observation(distances, middling, mixed, told):
@@ -208,17 +208,17 @@ def observation(distances, middling, mixed, told):
     each digit its nearest codes predict."""
     out, near = int(np.argmax(distances)), int(np.argmin(distances))
     if distances[out] > 1.5 * middling:
-        each = f"{distances[out]:.1f}, all digits {middling:.1f}, the {near}s {distances[near]:.1f}"
-        yield f"The {out}s lie farthest out: median distance from the middle {each}."
+        yield f"The {out}s lie farthest out, at a median distance of {distances[out]:.1f} from the middle."
+        yield f"The {near}s lie nearest to it, at {distances[near]:.1f}. For all digits it is {middling:.1f}."
     else:
-        yield f"No digit lies far out: even the {out}s only {distances[out] / middling:.1f} times as far as all digits."
+        yield f"No digit lies far out: the farthest, the {out}s, {distances[out] / middling:.1f} times as far as all."
     (share, a, b), (second, c, d) = sorted((-mixed[a][b], b, a) for a in range(10) for b in range(a))[:2]
-    pairs = f"{a}s and {b}s, {-share:.0%} of the nearest codes are the other digit's (50%: wholly mixed)"
-    yield f"Most mixed: {pairs}; {c}s and {d}s, {-second:.0%}."
+    mixing = f"{-share:.0%} of their nearest codes are the other digit's, where 50% would be wholly mixed"
+    yield f"The {a}s and {b}s are mixed most: {mixing}. Next come the {c}s and {d}s, with {-second:.0%}."
     for name, some in told.items():
         (low, least), *_, (high, most) = sorted((max(value, 0), digit) for digit, value in enumerate(some))
-        predicted = f"the nearest codes predict {low:.0%} ({least}s) to {high:.0%} ({most}s) of its variance"
-        yield f"{name.capitalize()} within a digit: {predicted}; the digit's mean, 0%."
+        span = f"{low:.0%} ({least}s) to {high:.0%} ({most}s) of its variance"
+        yield f"Within a digit, the nearest codes predict {name}: {span}. The digit's mean predicts none."
 
 
 def random_sentences(drawn, passing):
@@ -228,25 +228,25 @@ def random_sentences(drawn, passing):
         return
     for one in drawn:
         most, least = int(np.argmax(one.shares)), int(np.argmin(one.shares))
-        yield f"Random codes, {one.words}: {one.caption()}; most often {most}s, least often {least}s."
+        yield f"Random codes from {one.words}: {one.caption()}. Most often {most}s come, least often {least}s."
     yield (
-        "Look like a digit: no farther from a training image than 95% of the model's own reconstructions "
-        f"({passing:.0%} of the averages of two test images pass, too). 7.7 of 10: as if only 7.7 digits existed."
+        "Look like a digit: no farther from a training image than 95% of the model's own reconstructions; "
+        f"{passing:.0%} of the averages of two test images pass, too. 7.7 of 10: as if there were only 7.7 digits."
     )
     good = [one.words for one in drawn if one.looks > 0.5]
     if len(drawn) == 1:  # the model was trained for one way
-        yield f"The assignment expects digits: {'so it is, mostly' if good else 'contrary to that, most are none'}."
+        yield f"The assignment expects digits, {'and most are' if good else 'but most are none'}."
     elif good:
-        yield f"The assignment expects no digits; contrary to that, most look like one for {' and '.join(good)}."
+        yield f"The assignment expects no digits, but with {' and with '.join(good)} most look like one."
     else:
-        yield "As the assignment expects, most are hard to recognise."
+        yield "The assignment expects no digits, and most are none."
 
 
 def chosen_sentence(one):
     """Why a `Chosen` code, and what came of it."""
-    around = f"Of the {AROUND} nearest codes {one.share:.0%} are {one.digit}s (of all, {one.of_all:.0%})"
+    around = f"Of the {AROUND} nearest codes {one.share:.0%} are {one.digit}s, of all codes {one.of_all:.0%}."
     code = ", ".join(f"{number:.3g}" for number in one.code)
-    return f"A code for the digit {one.digit}: ({code}). {around}; decoded, its nearest image has label {one.nearest}."
+    return f"A code for a {one.digit}: ({code}). {around} Its picture is most like a {one.nearest} of the training set."
 
 
 # --- Pictures --------------------------------------------------------------------------------
@@ -334,21 +334,15 @@ def latent_figure(plane, shape, sentences, about):
 
 
 def plane_figure(model, limits, about):
-    """`plane.png`: what the decoder makes of the plane, 25 x 25 images, as the model spreads codes."""
-    middles = (torch.arange(MOSAIC, dtype=torch.float64) + 0.5) / MOSAIC
-    c1, c2 = model.spread(torch.stack((middles, middles), dim=1), limits).T
-    codes = torch.stack(torch.meshgrid(c1, c2.flip(0), indexing="xy"), dim=-1).reshape(-1, 2)  # the highest c2 on top
+    """`plane.png`: what the decoder makes of the square of the scatter, 25 x 25 images."""
+    c1, c2 = (low + (high - low) * (np.arange(MOSAIC) + 0.5) / MOSAIC for low, high in limits)
+    codes = np.stack(np.meshgrid(c1, c2[::-1]), axis=-1).reshape(-1, 2)  # the highest c2 on top
     figure = Figure((7, 7))
     side = MOSAIC * 28 / 120 / 7  # a pixel is one at 120 dots an inch
     axis = figure.add_axes((0.11, 0.09, side, side))
-    axis.imshow(tile(decode(model, codes), MOSAIC, padding=0), **GREY, extent=(0, MOSAIC, 0, MOSAIC))
-    at = [*range(0, MOSAIC, 4)]
-    axis.set_xticks([tick + 0.5 for tick in at], [f"{c1[tick]:.2f}" for tick in at])
-    axis.set_yticks([tick + 0.5 for tick in at], [f"{c2[tick]:.2f}" for tick in at])
-    even = torch.allclose(c1.diff(), c1.diff()[:1])
-    why = "" if even else "\nThe ticks are uneven: each image stands for an equal share of N(0, I)"
+    axis.imshow(tile(decode(model, codes), MOSAIC, padding=0), **GREY, extent=np.ravel(limits))
     axis.set(xlabel="$c_1$", ylabel="$c_2$")
-    axis.set_title(f"What the decoder makes of the plane ({about}){why}", fontsize="medium")
+    axis.set_title(f"What the decoder makes of the plane ({about})", fontsize="medium")
     return figure
 
 
@@ -535,13 +529,14 @@ def compare(models, sample, train_set, test_images, about):
 
 def for_page(run, sample, test_labels):
     """What the page gets of a `Run` with a code of two numbers, the arguments of `extras.page.plane_entry`."""
-    where, uniform = plane(run.averaged, *sample), torch.rand(RANDOM, 2, generator=torch.Generator().manual_seed(0))
-    moving = unfolding(run.kept, run.losses)
+    where, normal = plane(run.averaged, *sample), torch.randn(RANDOM, 2, generator=torch.Generator().manual_seed(0))
+    moving, ways = unfolding(run.kept, run.losses), run.averaged.random_codes(normal, torch.from_numpy(where.codes))
+    spread, random = [*ways.items()][:2][-1]  # the codes' own spread, where there is a choice
     return {
         "codes": where.codes,
         "labels": where.labels,
         "views": (where.limits, where.middle),
-        "random": run.averaged.spread(uniform.double(), where.limits),
-        "spread": run.averaged.SPREAD,
+        "random": random,
+        "spread": spread,
         "unfolding": {**moving, "labels": test_labels.cpu().numpy()[: moving["codes"].shape[1]]},
     }

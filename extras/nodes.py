@@ -18,7 +18,7 @@ LESS = "a slant to the left", "little ink", "narrow digits", "low digits", "ink 
 HOW_TO_READ = (
     "A row is a node. Left: what it paints, white where it puts ink, black where it takes ink away. Middle: its mean "
     "activation for each digit, from 0 to 1; it is on or off for those in the upper or the lower quarter of the row. "
-    "Right: the share of the activation's variance explained by digit, by shape. Shown are {} of {} nodes."
+    "Right: the share of the activation's variance that digit and shape explain. Shown are {} of {} nodes."
 )
 
 # Of a hidden node, over all training images: its mean activation, the ten for 0s to 9s, the share of its variance that
@@ -151,9 +151,23 @@ def coming_back(error, by_digit, returns):
     return (
         f"The squared error is {error[1]:.3f}, from {by_digit[best]:.2f} for {best}s to {by_digit[worst]:.2f} for "
         f"{worst}s; before training it is {error[0]:.3f}. As many principal components, the best linear code, reach "
-        f"{error[2]:.3f} within the Tanh's range. {share} of the {digit}s come back most like the average {other}, by "
-        f"the components {cut}. Of the images themselves {same} look so."
+        f"{error[2]:.3f} within the Tanh's range. {share} of the {digit}s come back most like the average {other}; "
+        f"from the components {cut}, and of the {digit}s themselves {same} are."
     )
+
+
+def table(nodes, before):
+    """The first nodes in numbers, a line each."""
+    lines = [
+        "       mean activation   variance explained",
+        "node  trained  untrained   by digit by shape   goes most with (r)               paints most like (r)",
+    ]
+    for number, (node, old) in enumerate(zip(nodes[:50], before, strict=False)):
+        trait = np.argmax(np.abs(node.goes_with))
+        name = f"{(MORE, LESS)[node.goes_with[trait] < 0][trait]} ({abs(node.goes_with[trait]):.2f})"
+        numbers = f"{number:4}{node.mean:9.2f}{old.mean:11.2f}{node.digit:11.0%}{node.shape:9.0%}"
+        lines.append(f"{numbers}   {name:33}{np.argmax(node.alike)}s ({max(node.alike):.2f})")
+    return "\n".join([*lines, *[f"... and {len(nodes) - 50} more"] * (len(nodes) > 50)])
 
 
 def page(title, *paragraphs):
@@ -182,7 +196,7 @@ def heat_map(axis, nodes, title, size=7.0):
         for place, (text, mean) in enumerate(zip(cells, [*node.by_digit, 1, 1], strict=True)):
             axis.text(place, row, text, ha="center", va="center", fontsize=size, color=("white", "black")[mean > 0.6])
     axis.set(xlim=(-1.8, 11.5), ylim=(len(nodes) - 0.5, -0.5), title=title)
-    axis.set_xticks([-1.2, *range(12)], ["paints", *(f"{d}s" for d in range(10)), "by\ndigit", "by\nshape"])
+    axis.set_xticks([-1.2, *range(12)], ["paints", *(f"{d}s" for d in range(10)), "digit\nexplains", "shape\nexplains"])
     axis.set_yticks(range(len(nodes)), [f"node {number}" for number in nodes])
     axis.tick_params(length=0, labelsize=size)
     axis.spines[:].set_visible(False)
@@ -198,9 +212,9 @@ def report(untrained, model, images, labels, test_images, test_labels, losses, t
     axes = torch.linalg.eigh(torch.cov(flat.T).cpu().double()).eigenvectors[:, -len(nodes) :].to(flat)
     kinds = untrained(test)[1], model(test)[1], (mean + (test - mean) @ axes @ axes.T).clamp(-1, 1), test
     errors = [(kind - test).square().mean(dim=1, keepdim=True) for kind in kinds]
-    error, by_digit = [some.mean().item() for some in errors], digit_means(errors[1], test_labels)[:, 0].tolist()
+    error, by_digit = [some.mean().item() for some in errors], [digit_means(some, test_labels)[:, 0] for some in errors]
     like = (F.one_hot(correlations(kind.T, averages.T).argmax(dim=1), 10).to(test) for kind in kinds[1:])
-    back = coming_back(error, by_digit, [digit_means(one, test_labels).tolist() for one in like])
+    back = coming_back(error, by_digit[1].tolist(), [digit_means(one, test_labels).tolist() for one in like])
     penalty = model.penalty_weight * model.batched_sparsity_penalty(model.encoder(test)).item()
     means = [[node.mean for node in some] for some in (nodes, before)]
     sparse = is_it_sparse(*means, model.rho, model.penalty_weight, penalty / (error[1] + penalty))
@@ -208,7 +222,8 @@ def report(untrained, model, images, labels, test_images, test_labels, losses, t
     first = page("A sparse autoencoder", f"{about}. {len(flat):,} images, {len(nodes)} hidden nodes.", sparse)
     second = page("What the nodes learned", *said, HOW_TO_READ.format(len(nodes[:DRAWN]), len(nodes)))
     third = page("Nodes, and the images at which they are most and least active")
-    fourth, fifth = page("Test images, each beside its copy", back), page("The 100 images that most activate a node")
+    fourth, fifth = page("Test images, each beside its copy"), page("The 100 images that most activate a node")
+    sixth, seventh = page("How the test images come back", back), page("All nodes in numbers")
     loss, picture = Figure((7, 4.5), layout="constrained"), Figure((13, 1.6 + 0.43 * len(nodes[:DRAWN])))
     for axis in (loss.subplots(), first.add_axes((0.11, 0.45, 0.82, 0.33))):
         curves = dict(enumerate(losses, 1)), dict(enumerate(test_losses, 1)), published
@@ -235,6 +250,12 @@ def report(untrained, model, images, labels, test_images, test_labels, losses, t
         if place < 2:
             draw(fifth, (0.2, 0.49 - 0.47 * place, 0.6, 0.42), flat[order[:100]], 10)
             fifth.text(0.5, 0.92 - 0.47 * place, f"Node {number}. {why}", ha="center")
-    draw(fourth, (0.07, 0.03, 0.86, 0.81), torch.stack((test[:64], kinds[1][:64].clamp(min=test.min())), dim=1), 8)
-    pages = [first, second, third, fourth, fifth]
+    draw(fourth, (0.07, 0.03, 0.86, 0.9), torch.stack((test[:64], kinds[1][:64].clamp(min=test.min())), dim=1), 8)
+    bars = sixth.add_axes((0.11, 0.48, 0.82, 0.3), xlabel="digit", ylabel="squared error", xticks=range(10))
+    names = "untrained", "trained", f"{len(nodes)} principal components, clipped to the Tanh's range"
+    for place, name in enumerate(names):
+        bars.bar(np.arange(10) + 0.27 * (place - 1), by_digit[place].cpu().numpy(), 0.25, label=name)
+    bars.legend(loc="lower center", bbox_to_anchor=(0.5, 1))
+    seventh.text(0.07, 0.92, table(nodes, before), va="top", family="monospace", fontsize=8, linespacing=1.5)
+    pages = [first, second, third, fourth, fifth, sixth, seventh]
     return [*said, sparse], {"nodes.png": picture, "loss.png": loss, "codelet7.pdf": pages}

@@ -420,7 +420,7 @@ def test_webkit_pins_sets_bars_and_draws(path, request, arguments):
     press(".autoencoder .map", 60, -60)
     pinned = "const { pins, part } = planes.autoencoder; return pins[0].map((value) => value * part.map.clientWidth)"
     assert run(pinned) == pytest.approx([360, 360], abs=12)
-    assert run("return bars.every((bar) => (one => one.scrollHeight <= one.clientHeight)(bar.closest('div').firstChild))")
+    assert run("return [...$('bars').children].every(({ firstChild: one }) => one.scrollHeight <= one.clientHeight)")
     press("#bars div:nth-child(3) input", 0, 60, (0, -40), (0, -56))
     assert run("return Number(bars[2].value)") == pytest.approx(110 / 148, abs=0.06)
     star = run("return Array.from(planes.variational.star.code)")
