@@ -326,8 +326,9 @@ def main():
         if not run.step:
             raise UserError(f"nothing in {folder} is trained with these flags; leave --code out to train")
         sample = sample_train(PLOTTED, True, args.data, args.device, generator=0)
-        figure = latent.code_figure(run.averaged, args.code, *sample, about)
-        utils.save(figure, folder / "code.png")
+        if not latent.decode(run.averaged, [args.code]).isfinite().all():
+            raise UserError(f"--code {args.code} is so far out that the decoder overflows; choose another")
+        utils.save(latent.code_figure(run.averaged, args.code, *sample, about), folder / "code.png")
         return
     train(run, args.steps, folder / CHECKPOINT, args.data, args.threads)
     sample = sample_train(PLOTTED, True, args.data, args.device, generator=0)

@@ -201,21 +201,13 @@ def main():
     torch.manual_seed(args.seed)
     untrained = SparseAutoencoder(28 * 28, args.hidden).to(args.device)
     untrained.rho, untrained.penalty_weight = args.rho, args.penalty_weight
-    if args.sweep:
-        save_sweep(untrained, *loaders, args, folder, about, test_digits)
-    else:
-        published = PUBLISHED if digits.source == utils.MNIST and not changed else {}
-        save_run(untrained, *loaders, args, folder, about, test_digits, published)
+    save = save_sweep if args.sweep else save_run
+    save(untrained, *loaders, args, folder, about, test_digits)
 
 
-def save_run(untrained, train_dataloader, test_dataloader, args, folder, about, test_digits, published):
-    """Trains a model; saves it, the assignment's figures and, with `extras/`, the PDF and the page.
-
-    Args:
-        untrained: the model before training.
-        folder, about: where to save, and what was trained on what, for the titles.
-        published: losses to compare with, by epoch.
-    """
+def save_run(untrained, train_dataloader, test_dataloader, args, folder, about, test_digits):
+    """Trains a model; saves it, the assignment's figures and, with `extras/`, the PDF and the page. Titles say what was
+    trained on what, which is `about`."""
     images, _ = next(iter(train_dataloader))
     show(make_grid(list(images[:64]), 16), folder / "mnist.png", f"Training images ({about.split(',')[0]})")
     model = copy.deepcopy(untrained)
@@ -239,6 +231,7 @@ def save_run(untrained, train_dataloader, test_dataloader, args, folder, about, 
         print("Without extras/ there is no codelet7.pdf")
         return
     data = images, labels, test_images, test_labels
+    published = PUBLISHED if about == "MNIST, 20 epochs" else {}
     utils.save_all(folder, *nodes.report(untrained, model, *data, *losses, published, about))
     utils.save_page(folder, page.put, "sparse", page.sparse_entry(model, MEAN, STD, about), test_digits, latent.COLOURS)
 

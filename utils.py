@@ -320,7 +320,7 @@ def run(main, script):
         main()
     except KeyboardInterrupt:
         sys.exit(f"{script}: stopped by Ctrl-C")
-    except (UserError, FloatingPointError, OSError, MemoryError, RuntimeError) as error:
+    except (UserError, FloatingPointError, ImportError, OSError, MemoryError, RuntimeError) as error:
         memory = isinstance(error, MemoryError) or "memory" in str(error)
         if isinstance(error, RuntimeError) and not memory:
             raise  # a defect, of which the traceback tells more

@@ -98,16 +98,11 @@ def _spline(count):
     meets the points, and a B-spline, which rounds off the kinks of the jitter."""
     time = np.linspace(0, count - 1, 40 * count)
     before = np.minimum(time.astype(int), count - 2)
-    u = time - before
-    pulls = [
-        1 - 6 * u + 9 * u**2 - 4 * u**3,
-        10 - 21 * u**2 + 12 * u**3,
-        1 + 6 * u + 15 * u**2 - 12 * u**3,
-        4 * u**3 - 3 * u**2,
-    ]
+    powers = (time - before)[:, None] ** np.arange(4)
+    pulls = powers @ np.array([[1, 10, 1, 0], [-6, 0, 6, 0], [9, -21, 15, -3], [-4, 12, -12, 4]])
     weights = np.zeros((len(time), count))
-    for offset, pull in enumerate(pulls, start=-1):  # past the ends, the end points again
-        weights[np.arange(len(time)), np.clip(before + offset, 0, count - 1)] += pull / 12
+    for offset in range(4):  # past the ends, the end points again
+        weights[np.arange(len(time)), np.clip(before + offset - 1, 0, count - 1)] += pulls[:, offset] / 12
     return weights
 
 
@@ -116,12 +111,8 @@ def _compile(text):
     the strokes, and whether each of the DABS - 1 gaps is inked."""
     strokes = [[tuple(map(int, pair.split(","))) for pair in part.split()] for part in text.split("/")]
     points = sorted(set(itertools.chain(*strokes)))
-    curves = [
-        _spline(len(stroke)) @ np.equal([[points.index(point)] for point in stroke], range(len(points)))
-        for stroke in strokes
-    ]
-    stroke = np.repeat(range(len(curves)), [len(curve) for curve in curves])
-    weights = np.vstack(curves)
+    curves = [_spline(len(one)) @ np.equal([[points.index(at)] for at in one], range(len(points))) for one in strokes]
+    stroke, weights = np.repeat(range(len(curves)), [len(curve) for curve in curves]), np.vstack(curves)
     steps = np.linalg.norm(np.diff(weights @ points, axis=0), axis=1) * (np.diff(stroke) == 0)
     length = np.append(0, np.cumsum(steps))
     chosen = np.searchsorted(length, np.linspace(0, length[-1], DABS))
@@ -132,19 +123,14 @@ def _compile(text):
 def _tables():
     """All V skeletons, padded to the same number of points: the running sum `(10, V)` of each digit's chances, the
     points `(V, P, 2)`, the weights `(V, DABS, P)` and the inked gaps `(V, DABS - 1, 1)`."""
-    table = [(digit, often, text) for digit, skeletons in SKELETONS.items() for often, text in skeletons]
-    digits, often, texts = zip(*table, strict=True)
+    table = [(digit, often, *_compile(text)) for digit, some in SKELETONS.items() for often, text in some]
+    digits, often, points, weights, inked = zip(*table, strict=True)
     chances = np.equal(np.arange(10)[:, None], digits) * often
-    skeletons = [_compile(text) for text in texts]
-    most = max(len(points) for points, _, _ in skeletons)
-    points = [np.pad(points, ((0, most - len(points)), (0, 0))) for points, _, _ in skeletons]
-    weights = [np.pad(w, ((0, 0), (0, most - w.shape[1]))) for _, w, _ in skeletons]
-    return (
-        np.cumsum(chances / chances.sum(axis=1, keepdims=True), axis=1),
-        np.array(points, np.float32),
-        np.array(weights, np.float32),
-        np.array([inked for _, _, inked in skeletons])[:, :, None],
-    )
+    room = [max(map(len, points)) - len(some) for some in points]
+    points = [np.pad(some, ((0, more), (0, 0))) for some, more in zip(points, room, strict=True)]
+    weights = [np.pad(some, ((0, 0), (0, more))) for some, more in zip(weights, room, strict=True)]
+    running = np.cumsum(chances / chances.sum(axis=1, keepdims=True), axis=1)
+    return running, np.array(points, np.float32), np.array(weights, np.float32), np.array(inked)[:, :, None]
 
 
 def _write(points, weights, rng):

@@ -65,12 +65,8 @@ def neighbours(codes, others, count=NEIGHBOURS):
 
 def nearest(pictures, images):
     """For pictures `(N, 28, 28)` the index of the nearest of images `(M, 28, 28)`, and the distance; on the CPU."""
-    flat, found = images.flatten(1), []
-    squares = flat.square().sum(dim=1)
-    for block in pictures.to(images.dtype).to(images.device).flatten(1).split(500):
-        least = torch.addmm(squares, block, flat.T, alpha=-2).min(dim=1)
-        found.append((least.indices.cpu(), (least.values + block.square().sum(dim=1)).clamp(min=0).sqrt().cpu()))
-    return torch.cat([indices for indices, _ in found]), torch.cat([distances for _, distances in found])
+    indices, distances = neighbours(pictures.to(images.dtype).to(images.device).flatten(1), images.flatten(1), 1)
+    return indices[:, 0].cpu(), distances[:, 0].cpu()
 
 
 def principal_axes(rows, count):
@@ -372,15 +368,9 @@ def digits_figure(chosen, about):
 
 
 def code_figure(model, code, images, labels, about, caption=""):
-    """`code.png`: a code marked among those of images, beside what it decodes to.
-
-    Raises:
-        ValueError: the code is so far out that the decoder overflows.
-    """
+    """`code.png`: a code marked among those of images, beside what it decodes to."""
     picture, where = decode(model, [code])[0], plane(model, images, labels)
     words = f"({', '.join(f'{number:.3g}' for number in code)})"
-    if not picture.isfinite().all():
-        raise ValueError(f"the code {words} is so far out that the decoder overflows; choose another")
     figure = sheet(10, 5.4, balanced(f"The code {words} ({about})", 100), caption)
     left, right = figure.subplots(1, 2, width_ratios=(1.3, 1))
     at = where.flatten(torch.tensor([code]))[0]

@@ -332,6 +332,8 @@ def test_script(script, tmp_path):
     status, out, _ = script("autoencoder.py", *flags, "--code", "0.5", "-1")
     assert status == 0
     assert checkpoint.with_name("code.png").exists()
+    status, _, errors = script("autoencoder.py", *flags, "--code", "3e38", "3e38")
+    assert (status, errors.count("\n"), "overflows" in errors) == (1, 0, True)
     status, out, _ = script("autoencoder.py", *flags)
     assert (status, "trained to its end" in out, "step 20/20" in out) == (0, True, False)
     assert checkpoint.read_bytes() == before
