@@ -15,10 +15,11 @@ LITTLE = 0.01  # the pictures' two decimals just show it: less is no difference,
 A4, DRAWN = (8.27, 11.69), 10  # inches; nodes that have room on a page
 MORE = "a slant to the right", "much ink", "wide digits", "tall digits", "ink in the upper half", "ink at the left"
 LESS = "a slant to the left", "little ink", "narrow digits", "low digits", "ink in the lower half", "ink at the right"
+EXPLAINED = "At the right of a row: the share of the activation's variance that digit and shape explain."
 HOW_TO_READ = (
     "A row is a node. Left: what it paints, white where it puts ink, black where it takes ink away. Middle: its mean "
     "activation for each digit, from 0 to 1; it is on or off for those in the upper or the lower quarter of the row. "
-    "Right: the share of the activation's variance that digit and shape explain. Shown are {} of {} nodes."
+    f"{EXPLAINED} Shown are {{}} of {{}} nodes."
 )
 
 # Of a hidden node, over all training images: its mean activation, the ten for 0s to 9s, the share of its variance that
@@ -151,8 +152,8 @@ def coming_back(error, by_digit, returns):
     return (
         f"The squared error is {error[1]:.3f}, from {by_digit[best]:.2f} for {best}s to {by_digit[worst]:.2f} for "
         f"{worst}s; before training it is {error[0]:.3f}. As many principal components, the best linear code, reach "
-        f"{error[2]:.3f} within the Tanh's range. {share} of the {digit}s come back most like the average {other}; "
-        f"from the components {cut}, and of the {digit}s themselves {same} are."
+        f"{error[2]:.3f} within the Tanh's range. {share} of the {digit}s come back most like the average {other}. "
+        f"From the components {cut} do, and of the images themselves {same} look so."
     )
 
 
@@ -196,7 +197,7 @@ def heat_map(axis, nodes, title, size=7.0):
         for place, (text, mean) in enumerate(zip(cells, [*node.by_digit, 1, 1], strict=True)):
             axis.text(place, row, text, ha="center", va="center", fontsize=size, color=("white", "black")[mean > 0.6])
     axis.set(xlim=(-1.8, 11.5), ylim=(len(nodes) - 0.5, -0.5), title=title)
-    axis.set_xticks([-1.2, *range(12)], ["paints", *(f"{d}s" for d in range(10)), "digit\nexplains", "shape\nexplains"])
+    axis.set_xticks([-1.2, *range(12)], ["paints", *(f"{d}s" for d in range(10)), "by\ndigit", "by\nshape"])
     axis.set_yticks(range(len(nodes)), [f"node {number}" for number in nodes])
     axis.tick_params(length=0, labelsize=size)
     axis.spines[:].set_visible(False)
@@ -238,6 +239,7 @@ def report(untrained, model, images, labels, test_images, test_labels, losses, t
     small.axhline(model.rho, color="red", linestyle="--", label=f"rho = {model.rho:g}, what the penalty asks for")
     small.legend(ncols=3)
     picture.suptitle(f"{said[0]}\n({about})")
+    picture.text(0.5, 0.02, EXPLAINED, ha="center")
     for number, (some, name) in enumerate(((before, "before"), (nodes, "after"))):
         shown, title = dict(enumerate(some[:DRAWN])), f"Mean activation by digit, {name} training"
         heat_map(picture.add_axes((0.05 + 0.5 * number, 0.08, 0.44, 0.76)), shown, title)

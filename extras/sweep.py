@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from torch.func import functional_call, stack_module_state, vmap
 from torch.nn import functional as F
 
-from extras.nodes import A4, TWICE, examine, heat_map, page, shape, stands
+from extras.nodes import A4, EXPLAINED, TWICE, examine, heat_map, page, shape, stands
 
 # Of a model: the weight of its penalty, the mean activation rho that this asks for, mean squared error on training and
 # test images, the penalty before it is weighted, each node's mean activation, their mean, and the nodes, `nodes.Node`.
@@ -99,11 +99,12 @@ def report(rows, about):
         name = "untrained" if row is before else f"{row.weight:g}"
         text = f"{name:>9}   {row.error:14.4f}   {row.test_error:10.4f}   {min(row.means):7.2f} to {max(row.means):.2f}"
         table.append(f"{text}   {share:16.2%}   {alone(row):8} of {len(row.nodes)}")
-    words, figures, weights = page(title, *said), (Figure((13, 18.38)), Figure(A4)), [row.weight for row in rows]
+    words, figures, weights = page(title, *said), (Figure((13, 15)), Figure(A4)), [row.weight for row in rows]
     words.text(0.07, 0.72, "\n".join(table), va="top", fontsize=8, linespacing=1.7, family="monospace")
     chosen = [row for row in rows if any(row is one for one in landmarks(rows))][:4]
     for figure, size in zip(figures, (7.5, 4.7), strict=True):
         figure.suptitle(title, y=0.98, fontsize=2 * size)
+        figure.text(0.5, 0.02, EXPLAINED, ha="center", fontsize=1.2 * size)
         error, mean = (
             figure.add_axes((left, 0.77, 0.39, 0.17), xlabel="weight of the penalty") for left in (0.08, 0.57)
         )
