@@ -232,7 +232,7 @@ def save_run(untrained, train_dataloader, test_dataloader, args, folder, about, 
         return
     data = images, labels, test_images, test_labels
     published = PUBLISHED if about == "MNIST, 20 epochs" else {}
-    utils.save_all(folder, *nodes.report(untrained, model, *data, *losses, published, about))
+    utils.save_all(folder, "report.txt", *nodes.report(untrained, model, *data, *losses, published, about))
     utils.save_page(folder, page.put, "sparse", page.sparse_entry(model, MEAN, STD, about), test_digits, latent.COLOURS)
 
 
@@ -243,7 +243,7 @@ def save_sweep(untrained, train_dataloader, test_dataloader, args, folder, about
     models = sweep.train(untrained, args.sweep, train_dataloader, args.epochs, args.lr)
     (images, labels), (test_images, _) = train_dataloader.dataset.tensors, test_dataloader.dataset.tensors
     rows = sweep.measure([untrained, *models], images, labels, test_images)
-    utils.save_all(folder, *sweep.report(rows, about))
+    utils.save_all(folder, "sparsity.txt", *sweep.report(rows, about))
     errors, means = ([getattr(row, name) for row in rows[1:]] for name in ("test_error", "mean"))
     entry = page.sweep_entry(models, args.sweep, errors, means, MEAN, STD)
     utils.save_page(folder, page.put, "sweep", entry, test_digits, latent.COLOURS)

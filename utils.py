@@ -136,11 +136,11 @@ def save(contents, path):
         print(f"  {path}")
 
 
-def save_all(folder, sentences, figures):
-    """Prints what an extra found, and saves its figures, a dict by file name."""
+def save_all(folder, name, sentences, figures):
+    """Prints what an extra found and saves it as `name`; and saves its figures, a dict by file name."""
     print(*sentences, sep="\n")
-    for name, figure in figures.items():
-        save(figure, folder / name)
+    for file, contents in {name: "\n".join([*sentences, ""]), **figures}.items():
+        save(contents, folder / file)
 
 
 def save_page(folder, put, key, entry, test_digits, colours):

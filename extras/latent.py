@@ -504,17 +504,15 @@ def observe(codes, test_codes, votes, train_set, test_set):
 
 
 def compare(models, sample, train_set, test_images, about):
-    """Sentences and the figure `unruly_or_tamed.png`: of models, a dict by name, the codes and random codes."""
+    """`unruly_or_tamed.png`: of models, a dict by name, the codes and random codes."""
     figure = sheet(10, 10, f"Two numbers for a digit, without and with a rule for where they lie\n({about})")
-    sentences = []
     for (top, bottom), (name, model) in zip(figure.subplots(2, len(models)).T, models.items(), strict=True):
         where, (first, *_) = plane(model, *sample), draw(model, sample, train_set, test_images)[0]
         scatter(top, where, where.limits)
         top.set_title(f"Codes of the {name}")
         random_panel(bottom, first)
         bottom.set_title(f"Random codes from {first.words}, decoded")
-        sentences.append(f"Random codes, {first.words}, {name}: {first.caption() or 'not judged, too blurred'}.")
-    return sentences, figure
+    return figure
 
 
 def for_page(run, sample, test_labels):
@@ -527,6 +525,6 @@ def for_page(run, sample, test_labels):
         "labels": where.labels,
         "views": (where.limits, where.middle),
         "random": random,
-        "spread": spread,
+        "spread": f"from {spread}",
         "unfolding": {**moving, "labels": test_labels.cpu().numpy()[: moving["codes"].shape[1]]},
     }

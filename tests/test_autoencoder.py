@@ -287,16 +287,21 @@ def test_threads_are_chosen_without_a_trace(few):
     assert all(map(torch.equal, before, model.parameters()))
 
 
-def test_fast_products_are_exact(monkeypatch):
-    matmul = torch.backends.mkldnn.matmul
+@pytest.mark.parametrize(
+    ("rounds", "seconds", "allowed"), [(False, 0.01, True), (True, 0.01, False), (False, 1, False)]
+)
+def test_fast_products_are_exact(rounds, seconds, allowed, monkeypatch):
+    """Allowed only where they are faster, and not where the processor makes use of the permission to round."""
+    times = iter([1, seconds])
+    monkeypatch.setattr(autoencoder.timeit, "repeat", lambda *_, **__: [next(times)])
+    if rounds:
+        monkeypatch.setattr(autoencoder.F, "linear", lambda a, b: (a.bfloat16() @ b.bfloat16().T).float())
     autoencoder.allow_fast_products()
     a, b = torch.randn(200, 784), torch.randn(192, 784)
     exact = a.double() @ b.double().T
-    assert (F.linear(a, b) - exact).norm() < 1e-6 * exact.norm()
-    monkeypatch.setattr(autoencoder.F, "linear", lambda a, b: (a.bfloat16() @ b.bfloat16().T).float())
-    autoencoder.allow_fast_products()  # on a processor that rounds
-    assert matmul.fp32_precision != "bf16"
-    matmul.fp32_precision = "none"
+    found, torch.backends.mkldnn.matmul.fp32_precision = torch.backends.mkldnn.matmul.fp32_precision, "none"
+    assert (found == "bf16") == allowed
+    assert rounds or (F.linear(a, b) - exact).norm() < 1e-6 * exact.norm()
 
 
 def test_a_gpu_of_apple_can_do_everything():
@@ -324,7 +329,12 @@ def test_script(script, tmp_path):
         status, out, errors = script("autoencoder.py", *flags, *flag)
         assert (status, errors) == (0, "")
         found = {path.name for path in (folder / f"{kind}-steps20-batch-size20").iterdir()}
-        assert found == {f"{name}.png" for name in PICTURES} | {"unfolding.gif", "checkpoint.pt", "explore.html"}
+        assert found == {f"{name}.png" for name in PICTURES} | {
+            "unfolding.gif",
+            "checkpoint.pt",
+            "explore.html",
+            "report.txt",
+        }
         assert "step 20/20" in out
     assert (folder / "unruly_or_tamed-steps20-batch-size20.png").exists()
     checkpoint = folder / "autoencoder-steps20-batch-size20" / "checkpoint.pt"
