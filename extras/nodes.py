@@ -259,5 +259,9 @@ def report(untrained, model, images, labels, test_images, test_labels, losses, t
         bars.bar(np.arange(10) + 0.27 * (place - 1), by_digit[place].cpu().numpy(), 0.25, label=name)
     bars.legend(loc="lower center", bbox_to_anchor=(0.5, 1))
     seventh.text(0.07, 0.92, table(nodes, before), va="top", family="monospace", fontsize=8, linespacing=1.5)
+    losses = [f"{losses[0]:.4f} after epoch 1, {losses[-1]:.4f} after epoch {len(losses)}", f"{test_losses[-1]:.4f}"]
+    beside = [f"{loss:.4f} after epoch {epoch}" for epoch, loss in published.items()]
+    beside = f" Published: {', '.join(beside)}." * bool(beside)
+    said = [f"Train loss: {losses[0]}.{beside} Test loss: {losses[1]}.", *said]
     pages = [first, second, third, fourth, fifth, sixth, seventh]
     return [*said, sparse], {"nodes.png": picture, "loss.png": loss, "codelet7.pdf": pages}

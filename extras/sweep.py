@@ -124,4 +124,4 @@ def report(rows, about):
         for place, row in enumerate(chosen):
             axis = figure.add_axes((0.07 + 0.49 * (place % 2), 0.4 - 0.35 * (place // 2), 0.42, 0.3))
             heat_map(axis, dict(enumerate(row.nodes[:10])), f"weight {row.weight:g}, error {row.test_error:.3f}", size)
-    return said, {"sparsity.png": figures[0], "sparsity.pdf": [figures[1], words]}
+    return [*table, *said], {"sparsity.png": figures[0], "sparsity.pdf": [figures[1], words]}

@@ -197,6 +197,7 @@ def test_script_saves_everything(script, tmp_path):
         "loss.png",
         "codelet7.pdf",
         "explore.html",
+        "report.txt",
     }
     assert "Epoch: 1/1 - Train Loss: " in out
     model = SparseAutoencoder(784, 3)
