@@ -25,7 +25,7 @@ from extras.checkpoint import Run
 from utils import UserError, show
 
 HIDDEN = (192, 128, 128, 128)  # widths of the encoder's hidden layers; the decoder's are the same, reversed
-LOGVAR_LIMITS = (-20, 2)  # a posterior wider than the prior is no use; with 10, single images outweighed a batch
+LOGVAR_LIMITS = (-20, 10)  # exp(logvar) neither vanishes nor lets a single image outweigh all others
 PLOTTED = 10_000  # training images whose codes are shown
 SETTINGS = ("steps", "batch_size", "lr", "seed", "latent_dim")  # the flags that make a run what it is
 CHECKPOINT, SAVE_STEPS = "checkpoint.pt", 1_000  # saved every 1,000 steps, about four seconds of training

@@ -30,7 +30,9 @@ class Run:
         self.model, self.watched = model, watched
         self.settings = {"batch_size": batch_size, "lr": lr, "seed": seed, **other}
         self.averaged = copy.deepcopy(model).eval()  # what is measured and shown, see `average`
-        self.optimizer = torch.optim.Adam(model.parameters(), lr=lr, fused=True)
+        # Where gradients become small, plain Adam's steps grow, and late in a run the loss rises again. With amsgrad
+        # (Reddi et al. 2018, arXiv:1904.09237) they do not grow.
+        self.optimizer = torch.optim.Adam(model.parameters(), lr=lr, amsgrad=True, fused=True)
         self.generator = np.random.default_rng(seed)  # draws the batches
         self.step, self.losses, self.kept = 0, torch.zeros(0), {}
 

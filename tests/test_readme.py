@@ -2,6 +2,7 @@
 
 import ast
 import importlib
+import json
 import re
 
 from tests.conftest import ROOT
@@ -40,3 +41,41 @@ def test_it_is_short():
     assert len(README.splitlines()) <= 150
     prose = re.sub(r"^```.*?^```$|^\|.*$|\]\([^)]*\)", "", README, flags=re.M | re.S)
     assert len(prose.split()) <= 1_250
+
+
+def test_numbers_are_those_of_the_committed_runs():
+    """In the tables of models: what stands outside brackets, which hold other seeds, and with `python`'s runs alone."""
+    reports = " ".join(path.read_text() for path in (ROOT / "figures").glob("[acv]*/*.txt"))
+    tables = re.findall(r"^\|.*$", README.split("**More numbers")[0], re.M)
+    numbers = re.findall(r"\d+\.\d+", re.sub(r"\(.*?\)", "", " ".join(tables)))
+    assert len(numbers) > 40
+    assert not [number for number in numbers if number not in reports]
+    for sentence in re.findall(r"\d+(?:\.\d+)? %", README.split("## The autoencoder")[0]):
+        assert sentence.replace(" ", "") in reports.replace(" ", "")
+
+
+def test_the_page_shows_the_same_sweep():
+    page = (ROOT / "figures" / "explore.html").read_text("utf-8")
+    sweep = json.loads(re.search(r'<script type="application/json" id="run">(.*?)</script>', page, re.S)[1])["sweep"]
+    table = (ROOT / "figures" / "codelet7" / "sparsity.txt").read_text()
+    for weight, error in zip(sweep["weights"], sweep["errors"], strict=True):
+        assert re.search(rf"^ +{weight:g} +[\d.]+ +{error:.4f} ", table, re.M)
+
+
+def test_floors():
+    """Nothing in extras imports utils or a script; sweep imports nodes, and there is no other arrow."""
+    arrows = []
+    for path in (ROOT / "extras").glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom) and node.module:
+                arrows += [(path.stem, name) for name in (node.module, *(alias.name for alias in node.names))]
+            elif isinstance(node, ast.Import):
+                arrows += [(path.stem, alias.name) for alias in node.names]
+    ours = {
+        "utils",
+        "codelet7",
+        "autoencoder",
+        "extras",
+        *(f"extras.{path.stem}" for path in (ROOT / "extras").glob("*")),
+    }
+    assert {arrow for arrow in arrows if arrow[1] in ours} == {("sweep", "extras.nodes")}
