@@ -13,7 +13,7 @@ SHELL = [line for kind, block in BLOCKS if kind == "sh" for line in block.splitl
 
 
 def test_ci_runs_every_command():
-    run = re.findall(r"^ +run (?:env )?(.*)$", (ROOT / ".ci" / "run").read_text(), re.M)
+    run = re.findall(r"^ *run (?:env )?(.*)$", (ROOT / ".ci" / "run").read_text(), re.M)
     ran = {re.sub(r" --(quiet|steps 2000|rounds 2)\b", "", command) for command in run}
     assert len(SHELL) > 5
     assert set(SHELL) == ran
@@ -56,7 +56,7 @@ def test_numbers_are_those_of_the_committed_runs():
 
 def test_the_page_shows_the_same_sweep():
     page = (ROOT / "figures" / "explore.html").read_text("utf-8")
-    sweep = json.loads(re.search(r'<script type="application/json" id="run">(.*?)</script>', page, re.S)[1])["sweep"]
+    sweep = json.loads(re.search(r'<script type="application/json" id="run">(.*?)</script>', page, re.S)[1])["models"]["sweep"]
     table = (ROOT / "figures" / "codelet7" / "sparsity.txt").read_text()
     for weight, error in zip(sweep["weights"], sweep["errors"], strict=True):
         assert re.search(rf"^ +{weight:g} +[\d.]+ +{error:.4f} ", table, re.M)
