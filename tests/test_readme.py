@@ -56,7 +56,8 @@ def test_numbers_are_those_of_the_committed_runs():
 
 def test_the_page_shows_the_same_sweep():
     page = (ROOT / "figures" / "explore.html").read_text("utf-8")
-    sweep = json.loads(re.search(r'<script type="application/json" id="run">(.*?)</script>', page, re.S)[1])["models"]["sweep"]
+    data = json.loads(re.search(r'<script type="application/json" id="run">(.*?)</script>', page, re.S)[1])
+    sweep = data["models"]["sweep"]
     table = (ROOT / "figures" / "codelet7" / "sparsity.txt").read_text()
     for weight, error in zip(sweep["weights"], sweep["errors"], strict=True):
         assert re.search(rf"^ +{weight:g} +[\d.]+ +{error:.4f} ", table, re.M)
