@@ -48,7 +48,7 @@ def test_numbers_are_those_of_the_committed_runs():
     reports = " ".join(path.read_text() for path in (ROOT / "figures").glob("[acv]*/*.txt"))
     tables = re.findall(r"^\|.*$", README.split("**More numbers")[0], re.M)
     numbers = re.findall(r"\d+\.\d+", re.sub(r"\(.*?\)", "", " ".join(tables)))
-    assert len(numbers) > 40
+    assert len(numbers) > 30
     assert not [number for number in numbers if number not in reports]
     for sentence in re.findall(r"\d+(?:\.\d+)? %", README.split("## The autoencoder")[0]):
         assert sentence.replace(" ", "") in reports.replace(" ", "")
