@@ -271,7 +271,7 @@ def flag_parser(description, batch_size, lr):
     parser.add_argument("--batch-size", type=int, default=batch_size, metavar="N", help="images in a step")
     parser.add_argument("--lr", type=float, default=lr, help="learning rate of Adam")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="start of all random numbers")
-    parser.add_argument("--data", metavar="DIR", help="folder of MNIST's four files (default: data, or drawn digits)")
+    parser.add_argument("--data", metavar="DIR", help="folder of MNIST's four files; else data, or drawn digits")
     parser.add_argument("--figures", type=Path, default=Path("figures"), metavar="DIR", help="where pictures go")
     parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda", "mps"), help="where to compute")
     return parser
