@@ -179,9 +179,7 @@ def main():
     parser.add_argument("--hidden", type=int, default=10, metavar="N", help="hidden nodes")
     parser.add_argument("--rho", type=float, default=rho, help="mean activation that the penalty asks of each node")
     parser.add_argument("--penalty-weight", type=float, default=weight, metavar="W", help="weight of the penalty")
-    parser.add_argument(
-        "--sweep", type=float, nargs="*", metavar="W", help=f"compare weights of the penalty; without W {weights}"
-    )
+    parser.add_argument("--sweep", type=float, nargs="*", metavar="W", help=f"compare weights W, or else {weights}")
     args = parser.parse_args()
     # Nearer to 0 or 1, float32 cannot tell rho from them.
     limits = {"epochs": (1, 1e6), "hidden": (1, 1e6), "rho": (1e-7, 1 - 1e-7), "penalty_weight": (0, 1e30)}
