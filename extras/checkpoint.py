@@ -23,16 +23,15 @@ class Run:
         model: on its device; takes images `(N, 28, 28)` to codes and reconstructions.
         watched: images `(M, 28, 28)` whose codes are kept on the way, see `keep`.
         batch_size, lr, seed: images in a step, learning rate of Adam, start of the random choice of images.
+        amsgrad: whether Adam's steps may not grow again where gradients become small (Reddi et al. 2018).
         other: settings that a checkpoint must have in common with the run that loads it.
     """
 
-    def __init__(self, model, watched, batch_size, lr, seed, **other):
+    def __init__(self, model, watched, batch_size, lr, seed, amsgrad=False, **other):
         self.model, self.watched = model, watched
         self.settings = {"batch_size": batch_size, "lr": lr, "seed": seed, **other}
         self.averaged = copy.deepcopy(model).eval()  # what is measured and shown, see `average`
-        # Where gradients become small, plain Adam's steps grow, and late in a run the loss rises again. With amsgrad
-        # (Reddi et al. 2018, arXiv:1904.09237) they do not grow.
-        self.optimizer = torch.optim.Adam(model.parameters(), lr=lr, amsgrad=True, fused=True)
+        self.optimizer = torch.optim.Adam(model.parameters(), lr=lr, amsgrad=amsgrad, fused=True)
         self.generator = np.random.default_rng(seed)  # draws the batches
         self.step, self.losses, self.kept = 0, torch.zeros(0), {}
 

@@ -154,8 +154,7 @@ def test_training_is_the_textbooks(few, kind):
     run = new_run(kind, few)
     model, losses = copy.deepcopy(run.model), []
     average = [torch.zeros_like(weight) for weight in model.parameters()]
-    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, amsgrad=True)
-    generator = np.random.default_rng(0)
+    optimizer, generator = torch.optim.Adam(model.parameters(), lr=1e-3), np.random.default_rng(0)
     torch.manual_seed(5)
     for step in range(1, 31):
         loss = sum(model.losses(sample_train(50, generator=generator)).values())
