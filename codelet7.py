@@ -208,8 +208,8 @@ def main():
 def save_run(untrained, train_dataloader, test_dataloader, args, folder, about, test_digits):
     """Trains a model; saves it, the assignment's figures and, with `extras/`, the PDF and the page. Titles say what was
     trained on what, which is `about`."""
-    images, _ = next(iter(train_dataloader))
-    show(make_grid(list(images[:64]), 16), folder / "mnist.png", f"Training images ({about.split(',')[0]})")
+    images, _ = train_dataloader.dataset[:64]
+    show(make_grid(list(images), 16), folder / "mnist.png", f"Training images ({about.split(',')[0]})")
     model = copy.deepcopy(untrained)
     losses = train(model, train_dataloader, args.epochs, args.lr, test_dataloader)
     print(f"Test Loss: {losses[1][-1]:.4f}")

@@ -214,7 +214,7 @@ def observation(distances, middling, mixed, told):
     for name, some in told.items():
         (low, least), *_, (high, most) = sorted((max(value, 0), digit) for digit, value in enumerate(some))
         span = f"{low:.0%} ({least}s) to {high:.0%} ({most}s) of its variance"
-        yield f"Within a digit, the nearest codes predict {name}: {span}. The digit's mean predicts none."
+        yield f"Within a digit, the ten nearest codes predict {name}: {span}, where the digit's mean predicts 0%."
 
 
 def random_sentences(drawn, passing):
@@ -226,8 +226,8 @@ def random_sentences(drawn, passing):
         most, least = int(np.argmax(one.shares)), int(np.argmin(one.shares))
         yield f"Random codes from {one.words}: {one.caption()}. Most often {most}s come, least often {least}s."
     yield (
-        "Look like a digit: no farther from a training image than 95% of the model's own reconstructions; "
-        f"{passing:.0%} of the averages of two test images pass, too. 7.7 of 10: as if there were only 7.7 digits."
+        "Looks like a digit: is no farther from a training image than 95% of the model's own reconstructions are. "
+        f"Of averages of two test images {passing:.0%} do. As varied as 5 of 10: as if there were only five digits."
     )
     good = [one.words for one in drawn if one.looks > 0.5]
     if len(drawn) == 1:  # the model was trained for one way
@@ -240,7 +240,7 @@ def random_sentences(drawn, passing):
 
 def chosen_sentence(one):
     """Why a `Chosen` code, and what came of it."""
-    around = f"Of the {AROUND} nearest codes {one.share:.0%} are {one.digit}s, of all codes {one.of_all:.0%}."
+    around = f"{one.share:.0%} of the {AROUND} nearest codes are {one.digit}s, and {one.of_all:.0%} of all codes."
     code = ", ".join(f"{number:.3g}" for number in one.code)
     return f"A code for a {one.digit}: ({code}). {around} Its picture is most like a {one.nearest} of the training set."
 

@@ -15,11 +15,11 @@ LITTLE = 0.01  # the pictures' two decimals just show it: less is no difference,
 A4, DRAWN = (8.27, 11.69), 10  # inches; nodes that have room on a page
 MORE = "a slant to the right", "much ink", "wide digits", "tall digits", "ink in the upper half", "ink at the left"
 LESS = "a slant to the left", "little ink", "narrow digits", "low digits", "ink in the lower half", "ink at the right"
-EXPLAINED = "At the right of a row: the share of the activation's variance that digit and shape explain."
+EXPLAINED = "At the right of a row: the share of the activation's variance that digit and shape explain, each alone."
 HOW_TO_READ = (
     "A row is a node. Left: what it paints, white where it puts ink, black where it takes ink away. Middle: its mean "
-    "activation for each digit, from 0 to 1; it is on or off for those in the upper or the lower quarter of the row. "
-    f"{EXPLAINED} Shown are {{}} of {{}} nodes."
+    "activation for each digit, from 0 to 1. It is on for those in the upper quarter of the row's range, and off for "
+    f"those in the lower. {EXPLAINED} Shown are {{}} of {{}} nodes."
 )
 
 # Of a hidden node, over all training images: its mean activation, the ten for 0s to 9s, the share of its variance that
@@ -98,9 +98,10 @@ def learned(nodes, before, right, error, average):
     text += f": the nearest of the ten average patterns is the right one for {right[1]:.0%} of the test images. "
     now, old = ([sum(node[place] for node in some) / len(some) for place in (2, 3)] for some in (nodes, before))
     vary = (
-        f"Activations vary from image to image. The digit explains {now[0]:.0%} of this variance; slant, ink, width, "
+        f"Activations vary from image to image. On average over the nodes the digit explains {now[0]:.0%} of this "
+        f"variance; slant, ink, width, height and place of the ink explain {now[1]:.0%}. Before training: "
+        f"{old[0]:.0%} and {old[1]:.0%}."
     )
-    vary += f"height and place of the ink {now[1]:.0%}. Before training it is {old[0]:.0%} and {old[1]:.0%}."
     why = "Training diverged" if error[1] >= error[0] else "Training has only begun"
     why += f": the squared error, {error[1]:.3f}, is not below that of the average image, {average:.3f}."
     return [stand, f"{text}Before training it is for {right[0]:.0%}.", vary, *[why] * (error[1] >= average)]
@@ -136,10 +137,11 @@ def choose(nodes, rises):
     dear = max(range(len(rises)), key=lambda number: max(rises[number]))
     trait, rise = np.argmax(np.abs(nodes[form].goes_with)), max(rises[dear])
     name, r = (MORE, LESS)[nodes[form].goes_with[trait] < 0][trait], abs(nodes[form].goes_with[trait])
+    best, fixed = f"Of {len(rises)} nodes, {{}} explains this one best:", "with its activation fixed at its mean,"
     return {
-        form: f"Of those here, shape explains it best: {nodes[form].shape:.0%}, mostly {name}, correlation {r:.2f}.",
-        digit: f"Of those here, the digit explains it best: {nodes[digit].digit:.0%} of its variance.",
-        dear: f"It is missed most: held at its mean, the error of {rises[dear].index(rise)}s changes by {rise:+.3f}.",
+        form: f"{best.format('shape')} {nodes[form].shape:.0%}, mostly {name}, correlation {r:.2f}.",
+        digit: f"{best.format('the digit')} {nodes[digit].digit:.0%} of its variance.",
+        dear: f"It is missed most: {fixed} the squared error of {rises[dear].index(rise)}s changes by {rise:+.3f}.",
     }
 
 
@@ -151,9 +153,9 @@ def coming_back(error, by_digit, returns):
     share, cut, same = (f"{kind[digit][other]:.0%}" for kind in returns)
     return (
         f"The squared error is {error[1]:.3f}, from {by_digit[best]:.2f} for {best}s to {by_digit[worst]:.2f} for "
-        f"{worst}s; before training it is {error[0]:.3f}. As many principal components, the best linear code, reach "
-        f"{error[2]:.3f} within the Tanh's range. {share} of the {digit}s come back most like the average {other}. "
-        f"From the components {cut} do, and of the images themselves {same} look so."
+        f"{worst}s; before training it is {error[0]:.3f}. With as many principal components, the best linear code, "
+        f"clipped to the Tanh's range, it is {error[2]:.3f}. {share} of the {digit}s come back most like the average {other}. "
+        f"With the principal components it is {cut}; of the {digit}s themselves {same} are most like it."
     )
 
 
@@ -161,7 +163,7 @@ def table(nodes, before):
     """The first nodes in numbers, a line each."""
     lines = [
         "       mean activation   variance explained",
-        "node  trained  untrained   by digit by shape   goes most with (r)               paints most like (r)",
+        "node  trained  untrained   digit    shape      goes most with (r)               paints most like (r)",
     ]
     for number, (node, old) in enumerate(zip(nodes[:50], before, strict=False)):
         trait = np.argmax(np.abs(node.goes_with))
@@ -222,7 +224,7 @@ def report(untrained, model, images, labels, test_images, test_labels, losses, t
     said = learned(nodes, before, right, error, (test - mean).square().mean().item())
     first = page("A sparse autoencoder", f"{about}. {len(flat):,} images, {len(nodes)} hidden nodes.", sparse)
     second = page("What the nodes learned", *said, HOW_TO_READ.format(len(nodes[:DRAWN]), len(nodes)))
-    third = page("Nodes, and the images at which they are most and least active")
+    third = page("Nodes, and the images at which they are most active (above) and least (below)")
     fourth, fifth = page("Test images, each beside its copy"), page("The 100 images that most activate a node")
     sixth, seventh = page("How the test images come back", back), page("All nodes in numbers")
     loss, picture = Figure((7, 4.5), layout="constrained"), Figure((13, 1.6 + 0.43 * len(nodes[:DRAWN])))

@@ -14,6 +14,7 @@ pytest.importorskip("ipykernel")
 
 def run(notebook, folder, monkeypatch):
     """Runs a notebook in `folder`, without a network; returns what its cells print."""
+    monkeypatch.delenv("MPLBACKEND")  # a notebook shows pictures
     for name, value in OFFLINE.items():
         monkeypatch.setenv(name, value)
     nbclient.NotebookClient(notebook, timeout=900, resources={"metadata": {"path": str(folder)}}).execute()
