@@ -154,8 +154,8 @@ def coming_back(error, by_digit, returns):
     return (
         f"The squared error is {error[1]:.3f}, from {by_digit[best]:.2f} for {best}s to {by_digit[worst]:.2f} for "
         f"{worst}s; before training it is {error[0]:.3f}. With as many principal components, the best linear code, "
-        f"clipped to the Tanh's range, it is {error[2]:.3f}. {share} of the {digit}s come back most like the average {other}. "
-        f"With the principal components it is {cut}; of the {digit}s themselves {same} are most like it."
+        f"clipped to the Tanh's range, it is {error[2]:.3f}. {share} of the {digit}s come back most like the average "
+        f"{other}. With the principal components it is {cut}; of the {digit}s themselves {same} are most like it."
     )
 
 
