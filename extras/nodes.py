@@ -224,7 +224,7 @@ def report(untrained, model, images, labels, test_images, test_labels, losses, t
     said = learned(nodes, before, right, error, (test - mean).square().mean().item())
     first = page("A sparse autoencoder", f"{about}. {len(flat):,} images, {len(nodes)} hidden nodes.", sparse)
     second = page("What the nodes learned", *said, HOW_TO_READ.format(len(nodes[:DRAWN]), len(nodes)))
-    third = page("Nodes, and the images at which they are most active (above) and least (below)")
+    third = page("Nodes, their ten most (above) and least active images (below)")
     fourth, fifth = page("Test images, each beside its copy"), page("The 100 images that most activate a node")
     sixth, seventh = page("How the test images come back", back), page("All nodes in numbers")
     loss, picture = Figure((7, 4.5), layout="constrained"), Figure((13, 1.6 + 0.43 * len(nodes[:DRAWN])))
