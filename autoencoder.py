@@ -220,11 +220,11 @@ def train(run, steps, path=None, data=None, threads=None):
     """
     batch_size, device = run.settings["batch_size"], run.watched.device
     run.losses = F.pad(run.losses, (0, steps - len(run.losses))).to(device)
-    moments = {0, *np.geomspace(1, steps, 23).round().astype(int).tolist()}  # at which the plane is kept
+    moments = set(np.geomspace(1, steps, 23).round().astype(int).tolist())  # at which the plane is kept, as at step 0
+    if run.step == 0:
+        run.keep()
     own_threads, start = torch.get_num_threads(), time.monotonic()
     while run.step < steps:
-        if run.step == 0:
-            run.keep()
         if run.step % SAVE_STEPS == 0 and not threads and device.type == "cpu":
             choose_threads(run.model, sample_train(batch_size, data=data), own_threads)
         images = sample_train(batch_size, data=data, device=device, generator=run.generator)
