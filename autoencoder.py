@@ -218,7 +218,7 @@ def train(run, steps, path=None, data=None, threads=None):
     Raises:
         FloatingPointError: the loss or a weight became infinite or NaN.
     """
-    batch_size, device = run.settings["batch_size"], run.watched.device
+    batch_size, lr, device = run.settings["batch_size"], run.settings["lr"], run.watched.device
     run.losses = F.pad(run.losses, (0, steps - len(run.losses))).to(device)
     moments = set(np.geomspace(1, steps, 23).round().astype(int).tolist())  # at which the plane is kept, as at step 0
     if run.step == 0:
@@ -227,6 +227,8 @@ def train(run, steps, path=None, data=None, threads=None):
     while run.step < steps:
         if run.step % SAVE_STEPS == 0 and not threads and device.type == "cpu":
             choose_threads(run.model, sample_train(batch_size, data=data), own_threads)
+        if run.falls:  # from twice the rate to 0, so that it is `lr` in the mean
+            run.optimizer.param_groups[0]["lr"] = 2 * lr * (1 - run.step / steps)
         images = sample_train(batch_size, data=data, device=device, generator=run.generator)
         loss = sum(run.model.losses(images).values())
         run.optimizer.zero_grad()
@@ -255,15 +257,11 @@ def choose_threads(model, images, most):
     for count in sorted({1, most}):
         torch.set_num_threads(count)
         model, times = copy.deepcopy(model), []
-        optimizer = torch.optim.Adam(model.parameters(), fused=True)
         with torch.random.fork_rng(devices=[]):  # the run's own random numbers stay as they are
-            for _ in range(6):
+            while len(times) < 6 and max(times, default=0) <= 2 * seconds.get(1, math.inf):
                 start = time.perf_counter()
                 sum(model.losses(images).values()).backward()
-                optimizer.step()
                 times.append(time.perf_counter() - start)
-                if times[-1] > 2 * seconds.get(1, math.inf):
-                    break
         seconds[count] = statistics.median(times)
     torch.set_num_threads(min(seconds, key=seconds.get))
 
@@ -306,7 +304,7 @@ def main():
     add = parser.add_argument
     add("--steps", type=int, default=50_000, metavar="N", help="training steps")
     add("--latent-dim", type=int, default=2, metavar="N", help="numbers of a code")
-    add("--variational", action="store_true", help="train the variational autoencoder")
+    add("--variational", action="store_true", help="train the variational one; its rate falls from 2 LR to 0")
     add("--anew", action="store_true", help="train from the start, whatever was trained before")
     add("--code", type=float, nargs="+", metavar="C", help="only decode this code, by the model of these flags")
     add("--threads", type=int, metavar="N", help="threads that compute (without: what is faster at present)")
@@ -324,16 +322,19 @@ def main():
     folder = utils.run_folder(args.figures, kind, source, changed)
     about = ", ".join((source, f"{args.steps:,} steps", *(flag for flag in changed if "--steps" not in flag)))
     run = start(kind, args, source, None if args.anew else folder / CHECKPOINT)
+    sample = sample_train(PLOTTED, True, args.data, args.device, generator=0)
     if args.code:
         if not run.step:
             raise UserError(f"nothing in {folder} is trained with these flags; leave --code out to train")
-        sample = sample_train(PLOTTED, True, args.data, args.device, generator=0)
-        if not latent.decode(run.averaged, [args.code]).isfinite().all():
+        picture = latent.decode(run.averaged, [args.code])
+        if not picture.isfinite().all():
             raise UserError(f"--code {args.code} is so far out that the decoder overflows; choose another")
-        utils.save(latent.code_figure(run.averaged, args.code, *sample, about), folder / "code.png")
+        if args.latent_dim == 2:
+            utils.save(latent.code_figure(run.averaged, args.code, *sample, about), folder / "code.png")
+        else:
+            show(picture, folder / "code.png", f"The code {args.code}, decoded\n({about})")
         return
     train(run, args.steps, folder / CHECKPOINT, args.data, args.threads)
-    sample = sample_train(PLOTTED, True, args.data, args.device, generator=0)
     train_set, test_set = (load_tensors(train, args.data, args.device) for train in (True, False))
     one_of_each = torch.stack([test_set[0][test_set[1] == digit][0] for digit in range(10)])
     plot(run.averaged, one_of_each, folder / "reconstructions.png", f"Test images, reconstructed\n({about})")
@@ -343,7 +344,8 @@ def main():
     utils.save_all(folder, "report.txt", *report)
     if args.latent_dim != 2:
         return
-    entry = page.plane_entry(run.averaged, facts=about, **latent.for_page(run, sample, test_set[1]))
+    plane, moving = latent.plane(run.averaged, *sample), latent.unfolding(run.kept, run.losses, test_set[1])
+    entry = page.plane_entry(run.averaged, plane, moving, *latent.some_random_codes(run.averaged, plane.codes), about)
     utils.save_page(folder, page.put, kind, entry, utils.load_digits(False, args.data, read_with_mnist), latent.COLOURS)
     path = folder.with_name(folder.name.replace(kind, other)) / CHECKPOINT
     runs = {kind: run, other: start(other, args, source, path)}
@@ -359,9 +361,8 @@ def start(kind, args, source, path):
     model = KINDS[kind][0](args.latent_dim).to(args.device)
     watched = load_tensors(False, args.data, args.device)[0][:2_000]
     settings = {name: getattr(args, name) for name in SETTINGS}
-    # Measured on three seeds: with amsgrad the variational model reaches 131.6 nats instead of 132.0, the other 0.0312
-    # instead of 0.0307.
-    run = Run(model, watched, amsgrad=kind == "variational", kind=kind, source=source, **settings)
+    # The assignment wants a constant rate for the other. Measured: 131.0 nats instead of 132.0.
+    run = Run(model, watched, falls=kind == "variational", kind=kind, source=source, **settings)
     if path and path.exists():
         try:
             run.load(path)

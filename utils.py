@@ -5,7 +5,6 @@ import contextlib
 import functools
 import gzip
 import hashlib
-import http.client
 import io
 import math
 import os
@@ -26,7 +25,7 @@ from matplotlib.backends import BackendFilter, backend_registry
 from matplotlib.backends.backend_pdf import PdfPages
 from matplotlib.figure import Figure
 from torchvision.datasets import MNIST as PUBLISHED
-from torchvision.datasets.utils import calculate_md5, download_url
+from torchvision.datasets.utils import calculate_md5
 
 MNIST, DRAWN = "MNIST", "drawn digits, not MNIST"  # where images come from; every picture says it
 UNPACKED = {  # MD5 sums of the published files, unpacked; torchvision knows those of the packed ones
@@ -199,21 +198,19 @@ def load_digits(train=True, data=None, read=read_idx):
 @functools.cache
 def find_mnist(data):
     """The checked paths of MNIST's files by name, images before labels, or None to go on with drawn digits."""
-    folder = Path("data" if data is None else data).expanduser()
+    folder, files = Path("data" if data is None else data).expanduser(), {}
     if folder.exists() and not folder.is_dir():
         raise UserError(f"--data {folder} is not a folder; name the one that holds MNIST's four files")
-    files, missing = {}, []
     for name, md5 in PUBLISHED.resources:
         stem = name.removesuffix(".gz")
         names = (name, stem, stem.replace("-idx", ".idx"))  # packed, unpacked, and as 7-zip unpacks
         paths = [place / one for place in (folder, folder / "MNIST" / "raw") for one in names]
         files[name] = path = next((path for path in paths if path.exists()), folder / name)
-        if not path.exists():
-            missing.append((name, md5))
-        elif calculate_md5(path) != (md5 if path.suffix == ".gz" else UNPACKED[stem]):
+        if path.exists() and calculate_md5(path) != (md5 if path.suffix == ".gz" else UNPACKED[stem]):
             raise UserError(f"{path} is damaged or not MNIST's: its MD5 sum is another; delete it, or see --data")
+    missing = [name for name, path in files.items() if not path.exists()]
     if missing and (failure := download(missing, folder)):
-        lacking = f"{folder} lacks {', '.join(name for name, _ in missing)}, and no download: {failure}"
+        lacking = f"{folder} lacks {', '.join(missing)}, and no download: {failure}"
         if data is not None:
             raise UserError(f"--data {lacking}; put the files there, or name a folder that has them")
         print(f"{lacking}.\nGoing on with DRAWN digits; for MNIST name its folder with --data.", file=sys.stderr)
@@ -221,39 +218,34 @@ def find_mnist(data):
     return files
 
 
-def download(files, folder):
-    """Fetches files, pairs of name and MD5, into `folder`; returns why that failed, or None."""
-    failures, before = [], socket.getdefaulttimeout()
-    for mirror in PUBLISHED.mirrors:
-        with tempfile.TemporaryDirectory() as part:  # the folder gets all of them or none
-            try:
-                socket.setdefaulttimeout(10)  # a connection that dies on the way ends in an error
-                if not answers(mirror + files[0][0]):
-                    raise TimeoutError("no answer")
-                for name, md5 in files:
-                    print(f"Downloading {mirror}{name} ...")
-                    download_url(mirror + name, part, name, md5)
-            except (OSError, RuntimeError, ValueError, http.client.HTTPException) as error:
-                failures.append(f"{mirror}: {error}")
-                continue
-            finally:
-                socket.setdefaulttimeout(before)
-            folder.mkdir(parents=True, exist_ok=True)
-            for name, _ in files:
-                with replacing(folder / name) as path:
-                    shutil.copy(Path(part, name), path)
-            return None
-    return "; ".join(failures)
+def download(names, folder):
+    """Fetches MNIST, and puts the files `names` into `folder`, all or none; returns why that failed, or None."""
+    before, mirrors = socket.getdefaulttimeout(), [mirror for mirror in PUBLISHED.mirrors if answers(mirror)]
+    if not mirrors:
+        return "no mirror answers"
+    with tempfile.TemporaryDirectory() as part:
+        try:
+            socket.setdefaulttimeout(10)  # a connection that dies on the way ends in an error
+            type("MNIST", (PUBLISHED,), {"mirrors": mirrors})(part, download=True)  # checks the MD5 sums
+        except Exception as error:  # whatever a network, a proxy or a mirror comes up with
+            return " ".join(str(error).split())
+        finally:
+            socket.setdefaulttimeout(before)
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in names:
+            with replacing(folder / name) as path:
+                shutil.copy(Path(part, "MNIST", "raw", name), path)
+    return None
 
 
-def answers(url, seconds=7):
-    """Whether `url` answers in time; a socket's time-out bounds neither the look-up of a name nor the trying of a
+def answers(mirror, seconds=7):
+    """Whether a mirror answers in time; a socket's time-out bounds neither the look-up of a name nor the trying of a
     host's many addresses."""
     found = []
 
     def ask():
-        with contextlib.suppress(Exception):  # whatever a network, a proxy or a mirror comes up with
-            found.append(urllib.request.urlopen(url, timeout=seconds).close())
+        with contextlib.suppress(Exception):
+            found.append(urllib.request.urlopen(mirror + PUBLISHED.resources[1][0], timeout=seconds).close())
 
     thread = threading.Thread(target=ask, daemon=True)
     thread.start()

@@ -5,7 +5,7 @@
 "settings"    what the run was started with; "step", how many steps are done
 "losses"      of each step, float32 `(step,)`
 "kept"        by step: codes of `watched` images, float32 `(M, latent_dim)`, and pictures of eight, `(8, 28, 28)`
-"optimizer", "random"   Adam's state and the random generators', to go on with
+"optimizer", "random"   Adam's state and that of the CPU's random generators, to go on with
 """
 
 import copy
@@ -23,15 +23,15 @@ class Run:
         model: on its device; takes images `(N, 28, 28)` to codes and reconstructions.
         watched: images `(M, 28, 28)` whose codes are kept on the way, see `keep`.
         batch_size, lr, seed: images in a step, learning rate of Adam, start of the random choice of images.
-        amsgrad: whether Adam's steps may not grow again where gradients become small (Reddi et al. 2018).
+        falls: whether the learning rate falls in the course of the run, see `autoencoder.train`.
         other: settings that a checkpoint must have in common with the run that loads it.
     """
 
-    def __init__(self, model, watched, batch_size, lr, seed, amsgrad=False, **other):
-        self.model, self.watched = model, watched
+    def __init__(self, model, watched, batch_size, lr, seed, falls=False, **other):
+        self.model, self.watched, self.falls = model, watched, falls
         self.settings = {"batch_size": batch_size, "lr": lr, "seed": seed, **other}
         self.averaged = copy.deepcopy(model).eval()  # what is measured and shown, see `average`
-        self.optimizer = torch.optim.Adam(model.parameters(), lr=lr, amsgrad=amsgrad, fused=True)
+        self.optimizer = torch.optim.Adam(model.parameters(), lr=lr, fused=True)
         self.generator = np.random.default_rng(seed)  # draws the batches
         self.step, self.losses, self.kept = 0, torch.zeros(0), {}
 
@@ -58,10 +58,6 @@ class Run:
         """
         if not all(weight.isfinite().all() for weight in self.model.parameters()):
             raise FloatingPointError(f"weights became infinite or NaN by step {self.step}; try a smaller --lr")
-        device = next(self.model.parameters()).device
-        random = {"numpy": self.generator.bit_generator.state, "cpu": torch.get_rng_state()}
-        if device.type != "cpu":
-            random["device"] = torch.get_device_module(device).get_rng_state()
         return on_cpu({
             "weights": self.averaged.state_dict(),
             "latest": self.model.state_dict(),
@@ -70,7 +66,7 @@ class Run:
             "losses": self.losses[: self.step].clone(),  # a slice would be saved with all that it is a slice of
             "kept": self.kept,
             "optimizer": self.optimizer.state_dict(),
-            "random": random,
+            "random": {"numpy": self.generator.bit_generator.state, "cpu": torch.get_rng_state()},
         })  # fmt: skip
 
     def load(self, path):
@@ -92,8 +88,6 @@ class Run:
             self.step, self.losses, self.kept = saved["step"], saved["losses"], saved["kept"]
             self.generator.bit_generator.state = saved["random"]["numpy"]
             torch.set_rng_state(saved["random"]["cpu"])
-            if "device" in saved["random"] and (device := next(self.model.parameters()).device).type != "cpu":
-                torch.get_device_module(device).set_rng_state(saved["random"]["device"])
         except (zipfile.BadZipFile, pickle.UnpicklingError, RuntimeError, KeyError, TypeError, EOFError) as error:
             raise ValueError(f"it is damaged, or of another model ({' '.join(str(error).split())[:150]})") from error
 

@@ -51,36 +51,32 @@ def to_int16(values, dim):
     return (values / scale).round().short(), scale.float()
 
 
-def plane_entry(model, *, codes, labels, views, random, spread, facts, unfolding=None):
+def plane_entry(model, plane, unfolding, random, spread, facts):
     """What the page gets of a dense or variational autoencoder.
 
     Args:
         model: with `decoder`, and `encoder`, whose last layer has 2 outputs, or 4 where it gives mu and logvar.
-        codes, labels: of the dots of the plane, `(N, 2)` and `(N,)`.
-        views: two squares `((low1, high1), (low2, high2))` of the plane: the whole, and its middle.
+        plane: the dots, an `extras.latent.Plane`: `codes` `(N, 2)`, `labels` `(N,)`, and the squares to be seen.
+        unfolding: codes at T moments of the training: a dict of the `steps`, T ints, the `losses`, T floats, the
+            `codes`, `(T, K, 2)`, and the `labels`, `(K,)`.
         random, spread, facts: codes `(M, 2)` to take one of; in words how they and the model came about.
-        unfolding: codes at T moments of the training, if they were kept: a dict of the `steps`, T ints, the `losses`,
-            T floats, the `codes`, `(T, K, 2)`, and the `labels`, `(K,)`.
 
     Raises:
         ValueError: see `describe`.
     """
-    entry = {
+    codes, scale = to_int16(torch.as_tensor(unfolding["codes"]).float(), dim=(1, 2))
+    return {
         "encoder": (encoder := describe(model.encoder)),
         "decoder": describe(model.decoder),
         "posterior": len(encoder[-1]["bias"]) > 2,  # whether the encoder gives logvar, too
-        "codes": torch.as_tensor(codes).float(),
-        "labels": torch.as_tensor(labels).byte(),
-        "views": np.array(views, dtype=float).tolist(),
+        "codes": plane.codes.astype(np.float32),
+        "labels": plane.labels.astype(np.uint8),
+        "views": [plane.limits, plane.middle],
+        "unfolding": {**unfolding, "codes": codes, "scale": scale, "labels": unfolding["labels"].astype(np.uint8)},
         "random": torch.as_tensor(random).float(),
         "spread": spread,
         "facts": facts,
     }
-    if unfolding:
-        codes, scale = to_int16(torch.as_tensor(unfolding["codes"]).float(), dim=(1, 2))
-        labels = torch.as_tensor(unfolding["labels"]).byte()
-        entry["unfolding"] = {**unfolding, "codes": codes, "scale": scale, "labels": labels}
-    return entry
 
 
 def sparse_entry(model, mean, std, facts):

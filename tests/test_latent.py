@@ -38,22 +38,21 @@ def test_blocks_give_what_the_whole_gives_and_the_mode_stays(kind, training, mon
     codes, reconstructions = (value.detach() for value in model(images))
     monkeypatch.setattr(latent, "BLOCK", 7)
     model.train(training)
-    torch.testing.assert_close(latent.encode(model, images), codes)
+    torch.testing.assert_close(latent.encode(model, images), codes.double())
     torch.testing.assert_close(latent.reconstruct(model, images), reconstructions)
     torch.testing.assert_close(latent.decode(model, codes.tolist()), reconstructions)
     assert model.training == training
-    assert latent.encode(model.double(), images).dtype == torch.float64
 
 
-def test_neighbours_nearest_and_axes_against_numpy():
+def test_nearest_and_axes_against_numpy():
     others, codes = torch.randn(700, 784).double().numpy(), torch.randn(60, 784).double().numpy()
     distances, near = (np.linalg.norm(codes[:, None, :to] - others[:, :to], axis=2) for to in (784, 3))
-    indices, found = latent.neighbours(torch.from_numpy(codes[:, :3]), torch.from_numpy(others[:, :3]))
+    indices, found = latent.nearest(torch.from_numpy(codes[:, :3]), torch.from_numpy(others[:, :3]), 10)
     np.testing.assert_array_equal(indices, near.argsort(axis=1)[:, :10])
     np.testing.assert_allclose(found, np.sort(near, axis=1)[:, :10])
     indices, found = latent.nearest(*(torch.from_numpy(some).reshape(-1, 28, 28).float() for some in (codes, others)))
-    np.testing.assert_array_equal(indices, distances.argmin(axis=1))
-    np.testing.assert_allclose(found, distances.min(axis=1), rtol=1e-4)
+    np.testing.assert_array_equal(indices[:, 0], distances.argmin(axis=1))
+    np.testing.assert_allclose(found[:, 0], distances.min(axis=1), rtol=1e-4)
     rows = others[:, :40] * np.linspace(0.1, 1, 40)
     expected = np.linalg.svd(rows - rows.mean(axis=0), full_matrices=False)[2][:3]
     axes = latent.principal_axes(torch.from_numpy(rows), 3)[1].numpy()
@@ -111,17 +110,18 @@ def test_random_codes(there, monkeypatch):
     monkeypatch.setattr(latent, "RANDOM", 100)
     monkeypatch.setattr(latent, "decode", lambda _, codes: images[there].repeat(100, 1, 1)[: len(codes)])
     monkeypatch.setattr(latent, "reconstruct", lambda _, images: images)
-    drawn, passing = latent.draw(model, (images, labels), (images, labels), digits(205)[0])
+    drawn, passing = latent.draw(model, torch.zeros(3, 2), (images, labels), digits(205)[0])
     assert [one.words for one in drawn] == list(model.random_codes(torch.zeros(3, 2), torch.zeros(3, 2)))
     for one in drawn:
         assert one.shares == pytest.approx([(digit in there) / len(there) for digit in range(10)], abs=0.01)
-        assert one.caption() == f"100% look like a digit, as varied as {len(there):.1f} of 10"
+        assert latent.random_caption(one) == f"100% look like a digit, as varied as {len(there):.1f} of 10"
     assert passing < 0.4
 
 
 def test_unfolding():
     losses, steps = torch.rand(1000), (1000, 0, 1, 4)
-    seen = latent.unfolding({step: (torch.full((5, 2), float(step)), None) for step in steps}, losses)
+    kept = {step: (torch.full((5, 2), float(step)), None) for step in steps}
+    seen = latent.unfolding(kept, losses, torch.arange(9))
     assert seen["steps"] == [0, 1, 4, 1000]
     assert seen["losses"] == pytest.approx(
         [some.mean().item() for some in (losses[:1], losses[:1], losses[:4], losses[500:])]
@@ -194,11 +194,12 @@ def test_names_stand_on_their_clusters_and_not_on_each_other():
     labels, centres = np.arange(5000) % 10, np.stack([np.cos(np.arange(10)), np.sin(np.arange(10))], axis=1) * 5
     codes = centres[labels] + np.random.default_rng(0).normal(size=(5000, 2)) * 0.3
     plane = latent.Plane(codes, labels, latent.square(codes))
-    found = dict(latent.places(plane, plane.limits))
+    found = latent.places(plane, plane.limits)
     assert sorted(found) == list(range(10))
     assert all(np.linalg.norm(found[digit] - centres[digit]) < 0.6 for digit in range(10))
-    assert 4 not in dict(latent.places(plane, plane.limits, star=centres[4]))
-    assert latent.places(plane._replace(labels=np.random.default_rng(0).permutation(labels)), plane.limits) == []
+    moved = latent.places(plane, plane.limits, star=[found[4]])
+    assert 4 not in moved or np.abs(moved[4] - found[4]).max() > 0.07 * np.ptp(plane.limits[0])
+    assert latent.places(plane._replace(labels=np.random.default_rng(0).permutation(labels)), plane.limits) == {}
 
 
 def test_the_mosaic_is_decoded_where_it_lies(monkeypatch):
@@ -210,9 +211,9 @@ def test_the_mosaic_is_decoded_where_it_lies(monkeypatch):
     np.testing.assert_allclose(codes[::-1, 0, 1], 5 * even)
 
 
-@pytest.mark.parametrize("code", [[0.5, -1], [80, -3], [-1e15, 1e15], [0.1], [1, 2, 3]])
+@pytest.mark.parametrize("code", [[0.5, -1], [80, -3], [-1e15, 1e15]])
 def test_a_code_is_shown_wherever_it_lies(code):
-    model = Autoencoder(len(code))
+    model = Autoencoder()
     scatter, image = latent.code_figure(model, code, *digits(100), ABOUT).axes
     (star,) = (line for line in scatter.lines if line.get_marker() == "*")
     assert scatter.get_xlim()[0] <= star.get_xdata()[0] <= scatter.get_xlim()[1]

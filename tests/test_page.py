@@ -51,11 +51,11 @@ torch.manual_seed(0)
 MODELS = {"autoencoder": plane_model(2), "variational": plane_model(4), "sparse": sparse_model()}
 SWEEP = [sparse_model() for _ in range(3)]
 ANGLES = torch.pi / 5 * torch.tensor([0, 1, 2, 3, 4, 6, 7, 8, 9, 5])
-LABELS = torch.arange(2000) % 10
+LABELS = np.arange(2000) % 10
 CODES = 1.6 * torch.stack((ANGLES.cos(), ANGLES.sin()), 1)[LABELS] + 0.3 * torch.randn(2000, 2)
 KEPT = torch.stack([torch.randn(200, 2) * 10.0**k for k in range(-2, 2)])
-UNFOLDING = {"steps": [0, 10, 100, 1000], "losses": [0.5, 0.25, 0.125, 0.0625], "codes": KEPT, "labels": LABELS[:200]}
-DOTS = {"codes": CODES, "labels": LABELS, "random": CODES[:100], "spread": "from N(0, I)", "unfolding": UNFOLDING}
+UNFOLDING = {"steps": [0, 10, 100, 1000], "losses": [0.5, 0.4, 0.3, 0.2], "codes": KEPT, "labels": LABELS[:200]}
+PLANE = SimpleNamespace(codes=CODES.numpy(), labels=LABELS, limits=((-3, 3),) * 2, middle=((-1, 1),) * 2)
 SAMPLES = np.random.default_rng(0).integers(0, 256, (10, 28, 28), dtype=np.uint8)
 IMAGES = torch.from_numpy(SAMPLES).flatten(1) / 255
 
@@ -66,7 +66,7 @@ def put(page, key, facts="MNIST, 1,000 steps", nodes=10, drawn=False):
     elif key == "sparse":
         entry = pages.sparse_entry(MODELS[key] if nodes == 10 else sparse_model(nodes), MEAN, STD, facts)
     else:
-        entry = pages.plane_entry(MODELS[key], **DOTS, views=[((-3, 3), (-3, 3)), ((-1, 1), (-1, 1))], facts=facts)
+        entry = pages.plane_entry(MODELS[key], PLANE, UNFOLDING, CODES[:100], "from N(0, I)", facts)
     return pages.put(page, key, entry, SAMPLES, SAMPLES.mean(axis=0).astype(np.uint8), drawn, ["#c33", "#36c"] * 5)
 
 
