@@ -269,16 +269,16 @@ def picture(axis, pictures, columns=1, **texts):
 
 
 def places(plane, limits, star=()):
-    """Where the digits' names stand, a dict: at the densest place of a digit where most codes are its own, and which
-    is not on another name or the star."""
+    """Where the digits' names stand, a dict: at the densest place of a digit where most codes are its own and which is
+    not on another name or the star; nowhere, if few of its codes are there."""
     shown, side = inside(plane.codes, limits), np.ptp(limits[0])
     codes, labels = plane.codes[shown][:2_500], plane.labels[shown][:2_500]
     near = torch.cdist(*[torch.from_numpy(codes)] * 2).numpy() < 0.04 * side
     own, found = (near & (labels[:, None] == labels)).sum(axis=1), {}
     for at in np.argsort(-own, kind="stable"):
         digit, taken = labels[at], [*found.values(), *star]
-        alone = own[at] > 0.5 * near[at].sum() and all(np.abs(codes[at] - place).max() > 0.07 * side for place in taken)
-        if digit not in found and alone and own[at] > max(4, 0.4 * own[labels == digit].max()):
+        many = own[at] > max(0.05 * (labels == digit).sum(), 0.4 * own[labels == digit].max(), 0.5 * near[at].sum())
+        if digit not in found and many and all(np.abs(codes[at] - place).max() > 0.07 * side for place in taken):
             found[digit] = codes[at]
     return found
 

@@ -222,10 +222,10 @@ def test_alone_with_utils_it_saves_the_assignments_figures(tmp_path, digits):
     np.savez(tmp_path / "few.npz", images=digits[0].images, labels=digits[0].labels)
     few = "utils.Digits(*np.load('few.npz').values(), 'MNIST')"
     code = f"import codelet7, utils, numpy as np; utils.load_digits = lambda *_: {few}; codelet7.main()"
-    done = python("-c", code, cwd=tmp_path)
+    done = python("-c", code, "--epochs", 1, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "Without extras/ there is no codelet7.pdf" in done.stdout
-    saved = {path.name for path in (tmp_path / "figures" / "codelet7").iterdir()}
+    saved = {path.name for path in (tmp_path / "figures" / "codelet7-epochs1").iterdir()}
     assert saved == FIGURES | {f"top100_node{node}.png" for node in range(10)}
 
 
