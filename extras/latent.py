@@ -450,7 +450,8 @@ def report(model, sample, train_set, test_set, losses, kept, name, loss_name, ab
     drawn, passing = draw(model, encode(model, sample[0]), train_set, test_images)
     heard = [*random_sentences(drawn, passing)]
     if loss > 0.99 * baseline:
-        seen = ["Nothing was learned: the loss is no better than the mean image's."]
+        seen, heard = ["Nothing was learned: the loss is no better than the mean image's."], []
+        drawn = [one._replace(looks=math.nan) for one in drawn]
     figures["latent.png"] = latent_figure(where, slant_and_ink(sample[0]).numpy(), seen, about)
     figures["random.png"] = random_figure(drawn, heard[-2:], name, about)
     if codes.shape[1] != 2:
