@@ -85,10 +85,10 @@ class Autoencoder(nn.Module):
         if images.dim() != 3 or images.shape[1:] != (28, 28) or len(images) == 0:
             raise ValueError(f"images of shape {tuple(images.shape)}; expected (N, 28, 28)")
         if images.device.type == "cpu" or not self.checked:
-            self.checked = True
             low, high = images.min().item(), images.max().item()
             if not (low >= 0 and high <= 1):
                 raise ValueError(f"images have values from {low:g} to {high:g}; expected 0 to 1")
+            self.checked = True
         return self.encoder(images)
 
     def losses(self, images):
@@ -100,12 +100,8 @@ class Autoencoder(nn.Module):
         return images.var(dim=0, correction=0).mean().item()
 
     def random_codes(self, normal, codes):
-        """Random codes by the words that say how they are drawn, a dict, out of samples of N(0, I).
-
-        Args:
-            normal: `(N, latent_dim)`.
-            codes: of training images, `(M, latent_dim)`.
-        """
+        """Random codes `(N, latent_dim)` by the words that say how they are drawn, a dict, out of samples `normal` of
+        N(0, I), `(N, latent_dim)`, and the codes of training images, `(M, latent_dim)`."""
         own = codes.mean(dim=0) + codes.std(dim=0) * normal
         return {"N(0, I)": normal, "the codes' own mean and spread": own, "N(0, 100² I)": 100 * normal}
 
@@ -135,7 +131,8 @@ class VariationalAutoencoder(Autoencoder):
         mu, logvar = self.posterior(images)
         logits = self.decoder[:-2](reparameterise(mu, logvar))  # the logarithm of a sigmoid may be infinite
         reconstruction = F.binary_cross_entropy_with_logits(logits, images.flatten(1), reduction="sum")  # -log p(x|c)
-        return {"reconstruction": reconstruction / len(images), "KL": kl_divergence(mu, logvar).sum() / len(images)}
+        kl = 0.5 * (mu.square() + logvar.exp() - logvar - 1).sum()  # of q(c|x) from p(c), appendix B of the paper
+        return {"reconstruction": reconstruction / len(images), "KL": kl / len(images)}
 
     def baseline(self, images):
         """As `Autoencoder.baseline`; the code tells nothing, and KL is 0."""
@@ -150,14 +147,6 @@ class VariationalAutoencoder(Autoencoder):
 def reparameterise(mu, logvar):
     """Samples of N(mu, exp(logvar)), through which gradients flow (Kingma & Welling 2014, section 2.4)."""
     return mu + torch.exp(0.5 * logvar) * torch.randn_like(mu)
-
-
-def kl_divergence(mu, logvar):
-    """KL divergence of N(mu, exp(logvar)) from N(0, 1), elementwise, in nats (Kingma & Welling 2014, appendix B):
-
-    (mu^2 + sigma^2 - log sigma^2 - 1) / 2
-    """
-    return 0.5 * (mu.square() + logvar.exp() - logvar - 1)
 
 
 # --- Data ------------------------------------------------------------------------------------
@@ -207,16 +196,16 @@ def sample_train(N, return_labels=False, data=None, device="cpu", generator=None
 # --- Training --------------------------------------------------------------------------------
 
 
-def train(run, steps, path=None, data=None, threads=None):
+def train(run, steps, path=None, data=None, choose=True):
     """Trains a `Run` until it has done `steps` steps.
 
     Args:
         path: where its checkpoint goes every `SAVE_STEPS` steps, and at the end.
         data: see `sample_train`.
-        threads: how many compute; None tries what is faster.
+        choose: whether to choose every `SAVE_STEPS` steps how many threads compute, see `choose_threads`.
 
     Raises:
-        FloatingPointError: the loss or a weight became infinite or NaN.
+        FloatingPointError: the loss became infinite or NaN.
     """
     batch_size, lr, device = run.settings["batch_size"], run.settings["lr"], run.watched.device
     run.losses = F.pad(run.losses, (0, steps - len(run.losses))).to(device)
@@ -225,7 +214,7 @@ def train(run, steps, path=None, data=None, threads=None):
         run.keep()
     own_threads, start = torch.get_num_threads(), time.monotonic()
     while run.step < steps:
-        if run.step % SAVE_STEPS == 0 and not threads and device.type == "cpu":
+        if choose and run.step % SAVE_STEPS == 0 and device.type == "cpu":
             choose_threads(run.model, sample_train(batch_size, data=data), own_threads)
         if run.falls:  # from twice the rate to 0, so that it is `lr` in the mean
             run.optimizer.param_groups[0]["lr"] = 2 * lr * (1 - run.step / steps)
@@ -282,12 +271,8 @@ def allow_fast_products():
 
 
 def plot(model, samples, path=None, title=""):
-    """Shows images, each beside its reconstruction, a pair a row; or saves them.
-
-    Args:
-        samples: images `(N, 28, 28)` in [0, 1].
-        path: saves there instead of showing.
-    """
+    """Shows images `(N, 28, 28)` in [0, 1], each beside its reconstruction, a pair a row; with `path` saves the figure
+    there instead."""
     pairs = torch.stack((samples, latent.reconstruct(model, samples)), dim=1).flatten(0, 1)
     show(pairs, path, title, ("original", "reconstruction"), columns=2)
 
@@ -302,12 +287,12 @@ def main():
     """Reads the flags, trains or goes on, and saves the pictures."""
     parser = utils.flag_parser("Train an autoencoder with a code of two numbers on MNIST, and show it.", 200, 1e-3)
     add = parser.add_argument
-    add("--steps", type=int, default=50_000, metavar="N", help="training steps")
-    add("--latent-dim", type=int, default=2, metavar="N", help="numbers of a code")
+    add("--steps", type=int, default=50_000, metavar="N", help="training steps (%(default)s)")
+    add("--latent-dim", type=int, default=2, metavar="N", help="numbers of a code (%(default)s)")
     add("--variational", action="store_true", help="train the variational one; its rate falls from 2 LR to 0")
     add("--anew", action="store_true", help="train from the start, whatever was trained before")
     add("--code", type=float, nargs="+", metavar="C", help="only decode this code, by the model of these flags")
-    add("--threads", type=int, metavar="N", help="threads that compute (without: what is faster at present)")
+    add("--threads", type=int, metavar="N", help="threads that compute (what is faster at present)")
     args = parser.parse_args()
     utils.check_flags(parser, args, steps=(1, 1e9), latent_dim=(1, 784), threads=(1, 256))
     if args.code and (args.anew or len(args.code) != args.latent_dim or not all(map(math.isfinite, args.code))):
@@ -318,23 +303,24 @@ def main():
     source = utils.load_digits(True, args.data, read_with_mnist).source
     print(f"Data: {source}; computing on {args.device}")
     kind, other = ("variational", "autoencoder") if args.variational else ("autoencoder", "variational")
-    changed = utils.changed_flags(parser, args, SETTINGS)
-    folder = utils.run_folder(args.figures, kind, source, changed)
-    about = ", ".join((source, f"{args.steps:,} steps", *(flag for flag in changed if "--steps" not in flag)))
+    folder, about = utils.name_run(parser, args, kind, source, f"{args.steps:,} steps", SETTINGS)
     run = start(kind, args, source, None if args.anew else folder / CHECKPOINT)
+    if run.step:
+        print(f"{folder} holds {run.step:,} of {args.steps:,} steps; --anew trains from the start")
     sample = sample_train(PLOTTED, True, args.data, args.device, generator=0)
     if args.code:
-        if not run.step:
-            raise UserError(f"nothing in {folder} is trained with these flags; leave --code out to train")
+        if run.step < args.steps:
+            raise UserError(f"{folder} holds {run.step:,} of {args.steps:,} steps; leave --code out to train")
         picture = latent.decode(run.averaged, [args.code])
         if not picture.isfinite().all():
             raise UserError(f"--code {args.code} is so far out that the decoder overflows; choose another")
         if args.latent_dim == 2:
-            utils.save(latent.code_figure(run.averaged, args.code, *sample, about), folder / "code.png")
+            plane = latent.plane(run.averaged, *sample)
+            utils.save(latent.code_figure(run.averaged, args.code, plane, about), folder / "code.png")
         else:
             show(picture, folder / "code.png", f"The code {args.code}, decoded\n({about})")
         return
-    train(run, args.steps, folder / CHECKPOINT, args.data, args.threads)
+    train(run, args.steps, folder / CHECKPOINT, args.data, not args.threads)
     train_set, test_set = (load_tensors(train, args.data, args.device) for train in (True, False))
     one_of_each = torch.stack([test_set[0][test_set[1] == digit][0] for digit in range(10)])
     plot(run.averaged, one_of_each, folder / "reconstructions.png", f"Test images, reconstructed\n({about})")
@@ -345,7 +331,9 @@ def main():
     if args.latent_dim != 2:
         return
     plane, moving = latent.plane(run.averaged, *sample), latent.unfolding(run.kept, run.losses, test_set[1])
-    entry = page.plane_entry(run.averaged, plane, moving, *latent.some_random_codes(run.averaged, plane.codes), about)
+    ways = [*latent.random_codes(run.averaged, torch.from_numpy(plane.codes)).items()]
+    spread, random = ways[:2][-1]  # the codes' own spread, where there is a choice
+    entry = page.plane_entry(run.averaged, plane, moving, random, f"from {spread}", about)
     utils.save_page(folder, page.put, kind, entry, utils.load_digits(False, args.data, read_with_mnist), latent.COLOURS)
     path = folder.with_name(folder.name.replace(kind, other)) / CHECKPOINT
     runs = {kind: run, other: start(other, args, source, path)}
@@ -368,8 +356,6 @@ def start(kind, args, source, path):
             run.load(path)
         except ValueError as error:
             raise UserError(f"{path} cannot be used: {error}; --anew trains again") from error
-        done = "trained to its end; --anew trains again" if run.step == args.steps else "going on from there"
-        print(f"{path}: step {run.step:,}, {done}")
     return run
 
 

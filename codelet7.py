@@ -28,12 +28,7 @@ def init_weights(linear):
 
 
 class SparseAutoencoder(nn.Module):
-    """hidden = sigmoid(W x + b), reconstruction = tanh(W' hidden + b').
-
-    Args:
-        inputDims: pixels of an image.
-        hDims: hidden nodes.
-    """
+    """hidden = sigmoid(W x + b), reconstruction = tanh(W' hidden + b'); x has inputDims pixels, hidden hDims nodes."""
 
     rho = 0.05  # the mean activation that each hidden node should have, in (0, 1)
     penalty_weight = 1e-4  # of the sparsity penalty in the loss
@@ -96,11 +91,8 @@ def make_dataloader(digits, batch_size=64, device="cpu", seed=0):
 
 
 def train(model, train_dataloader, epochs, lr, test_dataloader=None):
-    """Trains a model with Adam.
-
-    Returns:
-        The train loss of each epoch, the mean over its batches, a list; with `test_dataloader` a pair of that and of
-        the test loss after each epoch.
+    """Trains a model with Adam. Returns the train loss of each epoch, the mean over its batches, a list; with
+    `test_dataloader` a pair of that and of the test loss after each epoch.
 
     Raises:
         FloatingPointError: the loss became infinite or NaN.
@@ -137,34 +129,20 @@ def mean_loss(model, dataloader):
 
 @torch.no_grad()
 def show_reconstructions(model, images, path=None, title=""):
-    """16 rows of 4 images, each beside its reconstruction.
-
-    Args:
-        images: 64 images `(64, 1, 28, 28)`, `(64, 28, 28)` or `(64, 784)`.
-        path: saves there instead of showing.
-    """
+    """16 rows of 4 images, each beside its reconstruction. `images` are `(64, 1, 28, 28)`, `(64, 28, 28)` or
+    `(64, 784)`; with `path`, the figure is saved there instead of shown."""
     pairs = torch.stack((images, model(images)[1]), dim=1).view(-1, 1, 28, 28)
-    show(grid_of(pairs.clamp(images.min(), 1), 8), path, title)  # a Tanh ends at 1, normalised images at 2.82
+    pairs = pairs.clamp(images.min(), 1)  # a Tanh ends at 1, normalised images at 2.82
+    show(make_grid(pairs, 8, normalize=True, pad_value=0.13), path, title)
 
 
 @torch.no_grad()
 def show_top_images(model, images, node, path=None, title=""):
-    """The 100 images at which a hidden node is most active, 10 a row, the most active first.
-
-    Args:
-        images: `(N, 1, 28, 28)`, `(N, 28, 28)` or `(N, 784)`.
-        node: 0 to hDims - 1.
-        path: saves there instead of showing.
-    """
+    """The 100 images at which a hidden node, 0 to hDims - 1, is most active, 10 a row, the most active first. `images`
+    are `(N, 1, 28, 28)`, `(N, 28, 28)` or `(N, 784)`; with `path`, the figure is saved there instead of shown."""
     activations = model.encoder(images.flatten(1))[:, node]
     top = images[activations.topk(min(100, len(images))).indices]
-    show(grid_of(top.view(-1, 1, 28, 28), 10), path, title)
-
-
-def grid_of(images, columns):
-    """`make_grid` with dark grey lines between the images, whatever their range."""
-    low, high = images.min().item(), images.max().item()
-    return make_grid(images, columns, pad_value=low + 0.13 * (high - low))
+    show(make_grid(top.view(-1, 1, 28, 28), 10, normalize=True, pad_value=0.13), path, title)
 
 
 # --- The run ---------------------------------------------------------------------------------
@@ -175,11 +153,12 @@ def main():
     parser = utils.flag_parser("Train a sparse autoencoder on MNIST and show what its hidden nodes learn.", 64, 1e-4)
     weights = [0, 1e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1]
     rho, weight = SparseAutoencoder.rho, SparseAutoencoder.penalty_weight
-    parser.add_argument("--epochs", type=int, default=20, metavar="N", help="passes over the training images")
-    parser.add_argument("--hidden", type=int, default=10, metavar="N", help="hidden nodes")
-    parser.add_argument("--rho", type=float, default=rho, help="mean activation that the penalty asks of each node")
-    parser.add_argument("--penalty-weight", type=float, default=weight, metavar="W", help="weight of the penalty")
-    parser.add_argument("--sweep", type=float, nargs="*", metavar="W", help=f"compare weights W, or else {weights}")
+    add = parser.add_argument
+    add("--epochs", type=int, default=20, metavar="N", help="passes over the training images (%(default)s)")
+    add("--hidden", type=int, default=10, metavar="N", help="hidden nodes (%(default)s)")
+    add("--rho", type=float, default=rho, help="mean activation that the penalty asks of each node (%(default)s)")
+    add("--penalty-weight", type=float, default=weight, metavar="W", help="weight of the penalty (%(default)s)")
+    add("--sweep", type=float, nargs="*", metavar="W", help=f"compare weights of the penalty ({weights})")
     args = parser.parse_args()
     # Nearer to 0 or 1, float32 cannot tell rho from them.
     limits = {"epochs": (1, 1e6), "hidden": (1, 1e6), "rho": (1e-7, 1 - 1e-7), "penalty_weight": (0, 1e30)}
@@ -192,10 +171,9 @@ def main():
     torch.set_num_threads(1)  # batches of 64 are too small to be shared out
     digits, test_digits = (utils.load_digits(train, args.data) for train in (True, False))
     names = ["epochs", "batch_size", "lr", "hidden", "seed", "penalty_weight", "rho"]
-    changed = utils.changed_flags(parser, args, [*names, *["sweep"] * (args.sweep not in (None, weights))])
-    folder = utils.run_folder(args.figures, "codelet7", digits.source, changed)
-    epochs = f"{args.epochs} epoch{'s' if args.epochs > 1 else ''}"
-    about = ", ".join((digits.source, epochs, *(flag for flag in changed if "--epochs" not in flag)))
+    names += [] if args.sweep in (None, weights) else ["sweep"]
+    length = f"{args.epochs} epoch{'s' * (args.epochs > 1)}"
+    folder, about = utils.name_run(parser, args, "codelet7", digits.source, length, names)
     print(f"Data: {digits.source}; computing on {args.device}")
     loaders = [make_dataloader(some, args.batch_size, args.device, args.seed) for some in (digits, test_digits)]
     torch.manual_seed(args.seed)

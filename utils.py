@@ -199,8 +199,6 @@ def load_digits(train=True, data=None, read=read_idx):
 def find_mnist(data):
     """The checked paths of MNIST's files by name, images before labels, or None to go on with drawn digits."""
     folder, files = Path("data" if data is None else data).expanduser(), {}
-    if folder.exists() and not folder.is_dir():
-        raise UserError(f"--data {folder} is not a folder; name the one that holds MNIST's four files")
     for name, md5 in PUBLISHED.resources:
         stem = name.removesuffix(".gz")
         names = (name, stem, stem.replace("-idx", ".idx"))  # packed, unpacked, and as 7-zip unpacks
@@ -258,14 +256,15 @@ def answers(mirror, seconds=7):
 
 def flag_parser(description, batch_size, lr):
     """An `ArgumentParser` with the flags that both scripts have."""
-    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    parser = argparse.ArgumentParser(description=description)
     parser.print_usage = lambda file=None: None  # a mistake is one line
-    parser.add_argument("--batch-size", type=int, default=batch_size, metavar="N", help="images in a step")
-    parser.add_argument("--lr", type=float, default=lr, help="learning rate of Adam")
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="start of all random numbers")
-    parser.add_argument("--data", metavar="DIR", help="folder of MNIST's four files; else data, or drawn digits")
-    parser.add_argument("--figures", type=Path, default=Path("figures"), metavar="DIR", help="where pictures go")
-    parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda", "mps"), help="where to compute")
+    add = parser.add_argument
+    add("--batch-size", type=int, default=batch_size, metavar="N", help="images in a step (%(default)s)")
+    add("--lr", type=float, default=lr, help="learning rate of Adam (%(default)s)")
+    add("--seed", type=int, default=0, metavar="N", help="start of all random numbers (%(default)s)")
+    add("--data", metavar="DIR", help="folder of MNIST's four files (data, or else drawn digits)")
+    add("--figures", type=Path, default=Path("figures"), metavar="DIR", help="where pictures go (%(default)s)")
+    add("--device", default="auto", choices=("auto", "cpu", "cuda", "mps"), help="where to compute (%(default)s)")
     return parser
 
 
@@ -282,24 +281,20 @@ def check_flags(parser, args, **limits):
     args.device = next(name for name in there if there[name]) if args.device == "auto" else args.device
 
 
-def changed_flags(parser, args, names):
-    """Those of the flags `names` that are not at their default, as on the command line: `["--hidden 5", ...]`."""
-    changed = [name for name in names if getattr(args, name) != parser.get_default(name)]
-    values = {name: getattr(args, name) for name in changed}
-    words = {name: " ".join(map(str, value)) if isinstance(value, list) else value for name, value in values.items()}
-    return [f"--{name.replace('_', '-')} {text}" for name, text in words.items()]
-
-
-def run_folder(figures, script, source, changed):
+def name_run(parser, args, script, source, length, names):
     """The folder of a run's pictures, made and tried: `figures/codelet7`, with other settings
-    `figures/codelet7-hidden5`, with drawn digits below `figures/drawn`."""
-    name = "-".join([script, *(flag[2:].replace(" ", "", 1).replace(" ", "_") for flag in changed)])
+    `figures/codelet7-hidden5`, with drawn digits below `figures/drawn`; and what titles say of the run: "MNIST, 20
+    epochs, --hidden 5". `names` are the flags that make a run what it is; the first is that of its `length`."""
+    values = {name: getattr(args, name) for name in names if getattr(args, name) != parser.get_default(name)}
+    flags = {name.replace("_", "-"): " ".join(map(str, np.ravel(value))) for name, value in values.items()}
+    about = ", ".join([source, length, *(f"--{flag} {text}" for flag, text in flags.items() if flag != names[0])])
+    name = "-".join([script, *(flag + text.replace(" ", "_") for flag, text in flags.items())])
     if len(name) > 100:  # file systems take 255 bytes
         name = f"{name[:90]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
-    folder = figures.expanduser() / ("" if source == MNIST else "drawn") / name
+    folder = args.figures.expanduser() / ("" if source == MNIST else "drawn") / name
     folder.mkdir(parents=True, exist_ok=True)
     tempfile.TemporaryFile(dir=folder).close()
-    return folder
+    return folder, about
 
 
 def run(main, script):
@@ -313,7 +308,7 @@ def run(main, script):
     except KeyboardInterrupt:
         sys.exit(f"{script}: stopped by Ctrl-C")
     except (UserError, FloatingPointError, ImportError, OSError, MemoryError, RuntimeError) as error:
-        memory = isinstance(error, MemoryError) or "memory" in str(error)
+        memory = isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and "memory" in str(error))
         if isinstance(error, RuntimeError) and not memory:
             raise  # a defect, of which the traceback tells more
         text = " ".join(str(error).split())[:300]

@@ -15,7 +15,6 @@ from matplotlib.patheffects import withStroke
 from torch.nn import functional as F
 from torchvision.utils import make_grid
 
-BLOCK = 10_000  # images that pass through a model at a time, which bounds the memory
 NEIGHBOURS, AROUND = 10, 50  # nearest codes that vote on a test code; that say what lies around a place
 RANDOM = 1_000  # random codes that are decoded, and pictures that they are compared with
 MOSAIC = 25  # images on a side of plane.png
@@ -36,24 +35,24 @@ Drawn = namedtuple("Drawn", "words pictures looks shares")
 Chosen = namedtuple("Chosen", "digit code picture share of_all nearest")
 
 
+@torch.no_grad()
 def evaluate(model, function, tensor):
-    """`function` of `tensor`, block by block, in evaluation mode and without gradients; the mode is put back."""
-    training, like = model.training, next(model.parameters())
+    """`function` of `tensor`, in evaluation mode and without gradients; the mode is put back."""
+    training = model.training
     model.eval()
-    with torch.no_grad():
-        found = torch.cat([function(block.to(like)) for block in tensor.split(BLOCK)])
+    found = function(tensor.to(next(model.parameters())))
     model.train(training)
     return found
 
 
 def encode(model, images):
     """Codes `(N, latent_dim)` of images `(N, 28, 28)`, on the CPU and in float64: they may lie close together."""
-    return evaluate(model, lambda block: model(block)[0], images).cpu().double()
+    return evaluate(model, model, images)[0].cpu().double()
 
 
 def reconstruct(model, images):
     """Reconstructions `(N, 28, 28)` of images `(N, 28, 28)`."""
-    return evaluate(model, lambda block: model(block)[1], images)
+    return evaluate(model, model, images)[1]
 
 
 def decode(model, codes):
@@ -74,9 +73,8 @@ def nearest(rows, others, count=1):
 
 def principal_axes(rows, count):
     """The mean of rows `(N, d)`, and the `count` axes `(d, count)` along which they vary most."""
-    mean = rows.mean(dim=0)
-    axes = torch.linalg.eigh(((rows - mean).T @ (rows - mean)).cpu().double())[1]
-    return mean, axes[:, -count:].flip(1).to(rows)
+    axes = torch.linalg.eigh(torch.cov(rows.T).cpu().double()).eigenvectors
+    return rows.mean(dim=0), axes[:, -count:].flip(1).to(rows)
 
 
 def slant_and_ink(images):
@@ -131,14 +129,19 @@ def observe(codes, test_codes, votes, train_set, test_set):
     return distances, apart.median().item(), mixed.tolist(), told
 
 
+def random_codes(model, codes):
+    """What `model.random_codes` gives, always of the same sample."""
+    return model.random_codes(torch.randn(RANDOM, codes.shape[1], generator=torch.Generator().manual_seed(0)), codes)
+
+
 def draw(model, codes, train_set, test_images):
     """A `Drawn` for each way in which the model draws random codes; and which share of averages of two test images look
     like digits by the same measure. Where many do, it tells nothing, and `looks` is NaN."""
     (images, labels), first = train_set, test_images[:RANDOM]
     far = nearest(reconstruct(model, first), images)[1].quantile(0.95)
     passing = (nearest((first + test_images[-RANDOM:]) / 2, images)[1] <= far).double().mean().item()
-    normal, drawn = torch.randn(RANDOM, codes.shape[1], generator=torch.Generator().manual_seed(0)), []
-    for words, some in model.random_codes(normal, codes).items():
+    drawn = []
+    for words, some in random_codes(model, codes).items():
         pictures = decode(model, some)
         indices, distances = nearest(pictures, images)
         looks = (distances <= far).double().mean().item() if passing < 0.4 else math.nan
@@ -171,13 +174,6 @@ def unfolding(kept, losses, labels):
     return {"steps": steps, "losses": means, "codes": codes, "labels": labels.cpu().numpy()[: codes.shape[1]]}
 
 
-def some_random_codes(model, codes):
-    """Random codes `(N, d)` with the codes' own spread, where a model has a choice, and in words how they are drawn."""
-    normal = torch.randn(RANDOM, codes.shape[1], generator=torch.Generator().manual_seed(0))
-    words, random = [*model.random_codes(normal, torch.from_numpy(codes)).items()][:2][-1]
-    return random, f"from {words}"
-
-
 # --- Sentences -------------------------------------------------------------------------------
 
 
@@ -185,7 +181,7 @@ def loss_sentences(loss_name, parts, baseline, errors, right, linear):
     """What a model has learned: the parts of its test loss, beside the loss of the mean image; mean squared errors,
     training and test, and the share of test images that neighbours name, beside those of principal components."""
     components = f"{linear[0]} principal component{'s' * (linear[0] > 1)}"
-    made_of = " + ".join(f"{name} {part:.1f}" for name, part in parts.items())
+    made_of = " + ".join(f"{name} {part:.2f}" for name, part in parts.items())
     made_of = f" = {made_of}" if len(parts) > 1 else ""
     yield f"Test loss, {loss_name}: {sum(parts.values()):#.4g}{made_of}. The mean image has {baseline:#.4g}."
     yield f"Mean squared error: training {errors[0]:.4f}, test {errors[1]:.4f}. {components}: {linear[1]:.4f}."
@@ -263,8 +259,7 @@ def balanced(text, width):
 
 def picture(axis, pictures, columns=1, **texts):
     """Draws images `(N, 28, 28)` side by side, in columns; texts: `title`, `xlabel`."""
-    grid = make_grid(pictures.unsqueeze(1), columns, padding=2 * (len(pictures) > 1))[0]
-    axis.imshow(grid.numpy(), **GREY)
+    axis.imshow(make_grid(pictures.unsqueeze(1), columns)[0].numpy(), **GREY)
     axis.set(xticks=[], yticks=[], **texts)
 
 
@@ -358,16 +353,16 @@ def digits_figure(chosen, about):
     return figure
 
 
-def code_figure(model, code, images, labels, about, caption=""):
+def code_figure(model, code, plane, about, caption=""):
     """`code.png`: a code of two numbers marked among those of images, beside what it decodes to."""
-    where, words = plane(model, images, labels), ", ".join(f"{number:.3g}" for number in code)
+    words = ", ".join(f"{number:.3g}" for number in code)
     figure = sheet(10, 5.4, balanced(f"The code ({words}) ({about})", 100), caption)
     left, right = figure.subplots(1, 2, width_ratios=(1.3, 1))
-    low, high = np.transpose(where.middle if inside(np.array([code]), where.middle) else where.limits)
+    low, high = np.transpose(plane.middle if inside(np.array([code]), plane.middle) else plane.limits)
     room = 0.05 * (high - low).max()
     grow = max(0, (low + room - code).max(), (code + room - high).max())  # a code far out is shown too, and whole
-    scatter(left, where, tuple(zip(low - grow, high + grow, strict=True)), star=[code])
-    left.set_title(f"among those of {len(where.codes):,} training images")
+    scatter(left, plane, tuple(zip(low - grow, high + grow, strict=True)), star=[code])
+    left.set_title(f"among those of {len(plane.codes):,} training images")
     picture(right, decode(model, [code]), title="decoded")
     return figure
 
@@ -388,8 +383,7 @@ def training_figure(name, loss_name, originals, kept, losses, test_loss, about):
     left.set_title("Test images, reconstructed on the way")
     width = max(1, min(SMOOTHING, len(losses) // 20))
     smooth = np.convolve(losses.double().numpy(), np.full(width, 1 / width), mode="valid")
-    style = {"label": f"training, mean of {width} steps", "marker": "." if len(smooth) == 1 else ""}
-    right.semilogy(np.arange(width, len(losses) + 1), smooth, **style)
+    right.semilogy(np.arange(width, len(losses) + 1), smooth, label=f"training, mean of {width} steps")
     right.axhline(test_loss, color="tab:red", linestyle="--", label=f"test, with averaged weights: {test_loss:#.4g}")
     right.set(xlabel="step", title=f"{loss_name[0].upper()}{loss_name[1:]}, logarithmic axis")
     right.yaxis.set_major_formatter("{x:g}")
@@ -421,9 +415,6 @@ def unfolding_figures(steps, means, codes, labels, loss_name, about):
     return figure, FuncAnimation(moving, show, [*range(len(steps)), *[len(steps) - 1] * 8], interval=350)
 
 
-# --- What the script calls -------------------------------------------------------------------
-
-
 def report(model, sample, train_set, test_set, losses, kept, name, loss_name, about):
     """What there is to say and to see of a trained model: sentences, and figures by file name.
 
@@ -436,8 +427,8 @@ def report(model, sample, train_set, test_set, losses, kept, name, loss_name, ab
     loss, baseline = sum(parts.values()), model.baseline(test_images)
     figures = {"training.png": training_figure(name, loss_name, test_images, kept, losses, loss, about)}
     codes, test_codes = encode(model, images), encode(model, test_images)
-    if not (math.isfinite(loss) and codes.isfinite().all() and test_codes.isfinite().all()):
-        return ["The training diverged: its loss or codes are infinite or NaN. Only training.png is drawn."], figures
+    if not codes.isfinite().all():
+        raise FloatingPointError("the codes became infinite or NaN; try a smaller --lr")
     mean, axes = principal_axes(images.flatten(1), codes.shape[1])
     linear, test_linear = ((some.flatten(1) - mean) @ axes for some in (images, test_images))
     linear_error = F.mse_loss(test_linear @ axes.T + mean, test_images.flatten(1)).item()
@@ -459,7 +450,7 @@ def report(model, sample, train_set, test_set, losses, kept, name, loss_name, ab
     chosen = [choose(model, where, train_set, digit) for digit in range(10)]
     figures["plane.png"] = plane_figure(model, where.limits, about)
     figures["digits.png"] = digits_figure(chosen, about)
-    figures["digit4.png"] = code_figure(model, chosen[4].code, *sample, about, chosen_sentence(chosen[4]))
+    figures["digit4.png"] = code_figure(model, chosen[4].code, where, about, chosen_sentence(chosen[4]))
     moving = unfolding(kept, losses, test_labels)
     figures["unfolding.png"], figures["unfolding.gif"] = unfolding_figures(*moving.values(), loss_name, about)
     return [*said, *seen, *heard, chosen_sentence(chosen[4])], figures

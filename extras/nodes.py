@@ -36,8 +36,7 @@ def correlations(a, b):
 
 def digit_means(values, labels):
     """The mean row of each digit's rows: `(10, columns)`."""
-    one_hot = F.one_hot(labels, 10).to(values)
-    return one_hot.T @ values / one_hot.sum(dim=0).clamp(min=1)[:, None]
+    return torch.stack([values[labels == digit].mean(dim=0) for digit in range(10)])
 
 
 def shape(images):
@@ -66,8 +65,8 @@ def examine(model, images, labels, properties):
 
 def recognised(codes, labels, test_codes, test_labels):
     """The share of the test images whose code is nearest to the mean code of their own digit."""
-    means = digit_means(codes, labels)
-    return ((test_codes @ means.T - means.square().sum(dim=1) / 2).argmax(dim=1) == test_labels).float().mean().item()
+    nearest = torch.cdist(test_codes, digit_means(codes, labels)).argmin(dim=1)
+    return (nearest == test_labels).float().mean().item()
 
 
 def costs(model, images, labels):
@@ -89,19 +88,15 @@ def learned(nodes, before, right, error, average):
     alone, split = sum(map(stands, nodes)), sum(np.ptp(node.by_digit) >= CLEAR and not stands(node) for node in nodes)
     stand = "No node stands for a digit. Each is on for some digits and off for others."
     if split < len(nodes):
-        stand = (
-            f"{alone or 'None'} of {len(nodes)} nodes stand{'s' * (alone == 1)} for a digit, over twice as active for "
-        )
-        stand += f"it as for any other. On for some digits and off for others: {split or 'none'}."
+        stand = f"{alone or 'None'} of {len(nodes)} nodes stand{'s' * (alone == 1)} for a digit, over twice as active "
+        stand += f"for it as for any other. On for some digits and off for others: {split or 'none'}."
     text = f"A digit is {'' if right[1] > 0.5 else 'hardly '}recognised by the pattern of all nodes"
     text = text if right[1] > right[0] else "Training has not made the digits easier to recognise"
     text += f": the nearest of the ten average patterns is the right one for {right[1]:.0%} of the test images. "
     now, old = ([sum(node[place] for node in some) / len(some) for place in (2, 3)] for some in (nodes, before))
-    vary = (
-        f"Activations vary from image to image. On average over the nodes the digit explains {now[0]:.0%} of this "
-        f"variance; slant, ink, width, height and place of the ink explain {now[1]:.0%}. Before training: "
-        f"{old[0]:.0%} and {old[1]:.0%}."
-    )
+    vary = f"Activations vary from image to image. On average over the nodes the digit explains {now[0]:.0%} of this "
+    vary += f"variance; slant, ink, width, height and place of the ink explain {now[1]:.0%}. Before training: "
+    vary += f"{old[0]:.0%} and {old[1]:.0%}."
     why = "Training diverged" if error[1] >= error[0] else "Training has only begun"
     why += f": the squared error, {error[1]:.3f}, is not below that of the average image, {average:.3f}."
     return [stand, f"{text}Before training it is for {right[0]:.0%}.", vary, *[why] * (error[1] >= average)]
@@ -114,7 +109,7 @@ def is_it_sparse(means, before, rho, weight, share):
     felt = ", too little to be felt" if share < LITTLE and near < len(means) else ""
     now, old = (f"{min(some):.2f} to {max(some):.2f}" for some in (means, before))
     text = f"Is it sparse? {answer}. The penalty asks for a mean activation of {rho:g}; the nodes are at {now}, before "
-    return f"{text}training at {old}. Its weight of {weight:g} makes it {100 * share:.2g} % of the loss{felt}."
+    return f"{text}training at {old}. Its weight of {weight:g} makes it {share:.2%} of the loss{felt}."
 
 
 def describe(node):
@@ -183,9 +178,9 @@ def page(title, *paragraphs):
 
 def draw(figure, place, images, columns):
     """Draws images `(N, 784)` in columns at a place (left, bottom, width, height)."""
-    axis, low, high = figure.add_axes(place, anchor="N"), images.min().item(), images.max().item()
-    grid = make_grid(images.view(-1, 1, 28, 28), columns, pad_value=low + 0.13 * (high - low))[0]
-    axis.imshow(grid.cpu().numpy(), cmap="gray", vmin=low, vmax=high)
+    axis = figure.add_axes(place, anchor="N")
+    grid = make_grid(images.view(-1, 1, 28, 28), columns, normalize=True, pad_value=0.13)[0]
+    axis.imshow(grid.cpu().numpy(), cmap="gray")
     axis.axis("off")
 
 
@@ -224,8 +219,11 @@ def report(untrained, model, images, labels, test_images, test_labels, losses, t
     said = learned(nodes, before, right, error, (test - mean).square().mean().item())
     first = page("A sparse autoencoder", f"{about}. {len(flat):,} images, {len(nodes)} hidden nodes.", sparse)
     second = page("What the nodes learned", *said, HOW_TO_READ.format(len(nodes[:DRAWN]), len(nodes)))
-    third = page("Nodes, their ten most (above) and least active images (below)")
-    fourth, fifth = page("Test images, each beside its copy"), page("The 100 images that most activate a node")
+    third = page("Nodes, and the ten images that activate them most (above) and least (below)")
+    fourth, fifth = (
+        page("Test images, each beside its copy"),
+        page("The 100 images that most activate a node"),
+    )
     sixth, seventh = page("How the test images come back", back), page("All nodes in numbers")
     loss, picture = Figure((7, 4.5), layout="constrained"), Figure((13, 1.6 + 0.43 * len(nodes[:DRAWN])))
     for axis in (loss.subplots(), first.add_axes((0.11, 0.45, 0.82, 0.33))):
@@ -254,16 +252,16 @@ def report(untrained, model, images, labels, test_images, test_labels, losses, t
         if place < 2:
             draw(fifth, (0.2, 0.49 - 0.47 * place, 0.6, 0.42), flat[order[:100]], 10)
             fifth.text(0.5, 0.92 - 0.47 * place, f"Node {number}. {why}", ha="center")
-    draw(fourth, (0.07, 0.03, 0.86, 0.9), torch.stack((test[:64], kinds[1][:64].clamp(min=test.min())), dim=1), 8)
+    draw(fourth, (0.07, 0.03, 0.86, 0.9), torch.stack((test[:64], kinds[1][:64]), dim=1).clamp(test.min(), 1), 8)
     bars = sixth.add_axes((0.11, 0.48, 0.82, 0.3), xlabel="digit", ylabel="squared error", xticks=range(10))
     names = "untrained", "trained", f"{len(nodes)} principal components, clipped to the Tanh's range"
     for place, name in enumerate(names):
         bars.bar(np.arange(10) + 0.27 * (place - 1), by_digit[place].cpu().numpy(), 0.25, label=name)
     bars.legend(loc="lower center", bbox_to_anchor=(0.5, 1))
     seventh.text(0.07, 0.92, table(nodes, before), va="top", family="monospace", fontsize=8, linespacing=1.5)
-    losses = [f"{losses[0]:.4f} after epoch 1, {losses[-1]:.4f} after epoch {len(losses)}", f"{test_losses[-1]:.4f}"]
-    beside = [f"{loss:.4f} after epoch {epoch}" for epoch, loss in published.items()]
-    beside = f" Published: {', '.join(beside)}." * bool(beside)
-    said = [f"Train loss: {losses[0]}.{beside} Test loss: {losses[1]}.", *said]
+    ours = {1: losses[0], len(losses): losses[-1]}
+    ours, theirs = (", ".join(f"{one[at]:.4f} after epoch {at}" for at in one) for one in (ours, published))
+    theirs = f" Published: {theirs}." * bool(published)
+    said = [f"Train loss: {ours}.{theirs} Test loss: {test_losses[-1]:.4f}.", *said]
     pages = [first, second, third, fourth, fifth, sixth, seventh]
     return [*said, sparse], {"nodes.png": picture, "loss.png": loss, "codelet7.pdf": pages}

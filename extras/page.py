@@ -91,8 +91,8 @@ def sparse_entry(model, mean, std, facts):
 
 
 def sweep_entry(models, weights, errors, means, mean, std):
-    """What the page gets of K sparse autoencoders, trained with K weights of the penalty: `weights`, sorted, the first
-    is 0; `errors`, their mean squared test errors; `means`, their mean activations over all nodes."""
+    """What the page gets of K sparse autoencoders, trained with K weights of the penalty, sorted; `errors` are their
+    mean squared test errors, `means` their mean activations over all nodes."""
     entries = [sparse_entry(model, mean, std, "") for model in models]
     return {"models": entries, "weights": list(weights), "errors": list(errors), "means": list(means)}
 

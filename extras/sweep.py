@@ -12,8 +12,8 @@ from torch.nn import functional as F
 from extras.nodes import A4, EXPLAINED, TWICE, examine, heat_map, page, shape, stands
 
 # Of a model: the weight of its penalty, the mean activation rho that this asks for, mean squared error on training and
-# test images, the penalty before it is weighted, each node's mean activation, their mean, and the nodes, `nodes.Node`.
-Row = namedtuple("Row", "weight rho error test_error penalty means mean nodes")
+# test images, training error + weighted penalty, each node's mean activation, their mean, and the nodes, `nodes.Node`.
+Row = namedtuple("Row", "weight rho error test_error loss means mean nodes")
 
 
 def train(untrained, weights, train_dataloader, epochs, lr):
@@ -54,10 +54,10 @@ def measure(models, images, labels, test_images):
     flat, properties, rows = images.flatten(1), shape(images), []
     for model in models:
         errors = [F.mse_loss(model(some)[1], some).item() for some in (images, test_images)]
-        penalty = model.batched_sparsity_penalty(model.encoder(flat)).item()
+        loss = errors[0] + model.penalty_weight * model.batched_sparsity_penalty(model.encoder(flat)).item()
         nodes = examine(model, flat, labels, properties)
         means = [node.mean for node in nodes]
-        rows.append(Row(model.penalty_weight, model.rho, *errors, penalty, means, sum(means) / len(means), nodes))
+        rows.append(Row(model.penalty_weight, model.rho, *errors, loss, means, sum(means) / len(means), nodes))
     return rows
 
 
@@ -79,13 +79,14 @@ def findings(before, rows):
     limit = f"all mean activations at most {TWICE * before.rho:g}, twice rho"
     text = f"The smallest weight with {limit}, is {sparse.weight:g}." if sparse else f"At no weight are {limit}."
     gain = f", {1 - best.test_error / least.test_error:.1%} below that at {least.weight:g}" if best is not least else ""
+    where = f": first at the weight {most.weight:g}" if alone(most) else ""
     diverged = [f"{row.weight:g}" for row in rows if row.error >= before.error]
     return [
         text,
         f"The test images come back best at the weight {best.weight:g}: their squared error is {best.test_error:.4f}"
         f"{gain}. At {largest.weight:g} it is {largest.test_error:.4f}, before training {before.test_error:.4f}.",
         f"At most {alone(most)} of {len(most.nodes)} nodes stand for a digit, over twice as active for it as for any "
-        f"other: at the weight {most.weight:g}. At {least.weight:g} it is {alone(least)}, untrained {alone(before)}.",
+        f"other{where}. At {least.weight:g} it is {alone(least)}, untrained {alone(before)}.",
         *[f"Training diverged at {', '.join(diverged)}: the error is not below that before training."] * bool(diverged),
     ]
 
@@ -95,21 +96,17 @@ def report(rows, about):
     before, rows, said, title = rows[0], rows[1:], findings(rows[0], rows[1:]), f"The weight of the penalty: {about}"
     table = ["   weight   training error   test error   mean activation   penalty in loss   nodes for a digit"]
     for row in (before, *rows):
-        share = row.weight * row.penalty / (row.error + row.weight * row.penalty)
         name = "untrained" if row is before else f"{row.weight:g}"
         text = f"{name:>9}   {row.error:14.4f}   {row.test_error:10.4f}   {min(row.means):7.2f} to {max(row.means):.2f}"
-        table.append(f"{text}   {share:16.2%}   {alone(row):8} of {len(row.nodes)}")
+        table.append(f"{text}   {1 - row.error / row.loss:16.2%}   {alone(row):8} of {len(row.nodes)}")
     words, figures, weights = page(title, *said), (Figure((13, 15)), Figure(A4)), [row.weight for row in rows]
     words.text(0.07, 0.72, "\n".join(table), va="top", fontsize=8, linespacing=1.7, family="monospace")
     chosen = [row for row in rows if any(row is one for one in landmarks(rows))][:4]
     for figure, size in zip(figures, (7.5, 4.7), strict=True):
         figure.suptitle(title, y=0.98, fontsize=2 * size)
         figure.text(0.5, 0.02, EXPLAINED, ha="center", fontsize=1.2 * size)
-        error, mean = (
-            figure.add_axes((left, 0.77, 0.39, 0.17), xlabel="weight of the penalty") for left in (0.08, 0.57)
-        )
-        loss = [row.error + row.weight * row.penalty for row in rows]
-        error.plot(weights, loss, "o-", label="squared error + weighted penalty, training images")
+        error, mean = (figure.add_axes((x, 0.77, 0.39, 0.17), xlabel="weight of the penalty") for x in (0.08, 0.57))
+        error.plot(weights, [row.loss for row in rows], "o-", label="squared error + weighted penalty, training images")
         error.plot(weights, [row.error for row in rows], "s-", label="squared error, training images")
         error.plot(weights, [row.test_error for row in rows], "^:", label="squared error, test images")
         mean.plot(weights, [row.mean for row in rows], "o-", label="mean activation, lowest to highest node")

@@ -79,7 +79,7 @@ def ours(data, matmul=torch.backends.mkldnn.matmul):
 
     def train(steps):
         matmul.fp32_precision = allowed
-        autoencoder.train(run, run.step + steps, data=data, threads=torch.get_num_threads())
+        autoencoder.train(run, run.step + steps, data=data, choose=False)
         matmul.fp32_precision = "none"
 
     return train

@@ -155,7 +155,7 @@ def test_training_is_the_textbooks(few, kind):
         share = 9 / (step + 8)
         average = [(1 - share) * a + share * w.detach() for a, w in zip(average, model.parameters(), strict=True)]
     torch.manual_seed(5)
-    train(run, 30, threads=1)
+    train(run, 30, choose=False)
     assert run.losses.tolist() == pytest.approx(losses, rel=1e-3)
     for ours, expected in zip(run.averaged.parameters(), average, strict=True):
         assert torch.allclose(ours, expected, atol=2e-4)
@@ -203,11 +203,8 @@ def test_a_killed_training_goes_on(digits, tmp_path):
 def test_a_loss_that_is_no_number_stops_before_it_is_saved(few, tmp_path):
     run = new_run(Autoencoder, few, lr=1e9)
     with pytest.raises(FloatingPointError, match="smaller --lr"):
-        train(run, 50, tmp_path / "checkpoint.pt", threads=1)
+        train(run, 50, tmp_path / "checkpoint.pt", choose=False)
     assert not list(tmp_path.iterdir())
-    run.model.encoder[1].bias.data[0] = math.inf
-    with pytest.raises(FloatingPointError, match="weights became"):
-        run.state()
 
 
 def test_a_full_disk_keeps_the_checkpoint_before(few, tmp_path, monkeypatch):
@@ -220,7 +217,7 @@ def test_a_full_disk_keeps_the_checkpoint_before(few, tmp_path, monkeypatch):
         monkeypatch.setattr(autoencoder, "SAVE_STEPS", 5)
         run = new_run(Autoencoder, few)
         with pytest.raises(OSError, match="No space left"):
-            train(run, 20, disk / "checkpoint.pt", threads=1)
+            train(run, 20, disk / "checkpoint.pt", choose=False)
         assert [path.name for path in disk.iterdir()] == ["checkpoint.pt"]
         assert torch.load(disk / "checkpoint.pt")["step"] == 5
     finally:
@@ -229,7 +226,7 @@ def test_a_full_disk_keeps_the_checkpoint_before(few, tmp_path, monkeypatch):
 
 @pytest.fixture
 def saved(few, tmp_path):
-    train(run := new_run(Autoencoder, few), 5, tmp_path / "checkpoint.pt", threads=1)
+    train(run := new_run(Autoencoder, few), 5, tmp_path / "checkpoint.pt", choose=False)
     return run, tmp_path / "checkpoint.pt"
 
 
@@ -321,7 +318,7 @@ def test_script(script, tmp_path, monkeypatch):
     status, _, errors = script("autoencoder.py", *flags, "--code", "3e38", "3e38")
     assert (status, errors.count("\n"), "overflows" in errors) == (1, 0, True)
     status, out, _ = script("autoencoder.py", *flags)
-    assert (status, "trained to its end" in out, "step 20/20" in out) == (0, True, False)
+    assert (status, "holds 20 of 20 steps" in out, "step 20/20" in out) == (0, True, False)
     assert checkpoint.read_bytes() == before
     status, out, _ = script("autoencoder.py", *flags, "--anew")
     assert (status, "step 20/20" in out) == (0, True)

@@ -165,11 +165,13 @@ def test_figures_show_what_they_say(model, digits, monkeypatch, shape):
     codelet7.show_top_images(model, images, 3)
     activation = (images.flatten(1) @ model.encoder[0].weight[3]).detach().numpy()
     tenth = images.view(-1, 28, 28)[np.argsort(-activation)[12]]  # in the second row, the third
-    assert torch.equal(shown[0][0, 32:60, 62:90], tenth)
+    low, high = images.min(), images.max()  # black and white
+    assert torch.allclose(shown[0][0, 32:60, 62:90] * (high - low) + low, tenth, atol=1e-5)
     codelet7.show_reconstructions(model, images[:64])
-    assert torch.equal(shown[1][0, 2:30, 2:30], images.view(-1, 28, 28)[0].clamp(max=1))
-    expected = model(images)[1].view(-1, 28, 28)[0].clamp(min=images[:64].min())
-    assert torch.allclose(shown[1][0, 2:30, 32:60], expected, atol=1e-6)
+    pair = images[0], model(images)[1][0]  # white is 1
+    for image, left in zip(pair, (2, 32), strict=True):
+        expected = ((image.view(28, 28).clamp(low, 1) - low) / (1 - low)).detach()
+        assert torch.allclose(shown[1][0, 2:30, left : left + 28], expected, atol=1e-5)
     assert shown[1].shape[1] == 16 * 30 + 2
 
 
@@ -190,11 +192,8 @@ def test_script_saves_everything(script, tmp_path):
         assert model(torch.zeros(1, 784))[0].shape == (1, 3)
 
 
-def test_sweep_with_many_weights_has_a_folder(script, tmp_path):
-    weights = [f"{weight:.5f}" for weight in np.linspace(0, 0.1, 40)]
-    status, _, errors = script("codelet7.py", "--epochs", 1, "--sweep", *weights[:2])
-    assert (status, errors) == (0, "")
-    assert len(utils.run_folder(tmp_path, "codelet7", utils.MNIST, ["--sweep " + " ".join(weights)]).name) <= 100
+def test_sweep_with_other_weights(script, tmp_path):
+    assert script("codelet7.py", "--epochs", 1, "--sweep", "0", "0.001")[::2] == (0, "")
     assert any(path.name == "sparsity.pdf" for path in tmp_path.rglob("*"))
 
 

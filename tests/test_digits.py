@@ -35,11 +35,6 @@ def test_every_digit_is_drawn_and_labelled_as_itself():
     assert np.bincount(nearest, minlength=10).min() > 50
 
 
-def test_no_digits_is_an_error():
-    with pytest.raises(ValueError, match="at least 1"):
-        draw_digits(0, seed=0)
-
-
 def test_fitted_and_centred_as_mnist_is():
     images, _ = draw_digits(2000, seed=0)
     ink = images / 255

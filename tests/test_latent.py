@@ -33,10 +33,9 @@ def texts(figure):
 
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("kind", KINDS)
-def test_blocks_give_what_the_whole_gives_and_the_mode_stays(kind, training, monkeypatch):
+def test_a_model_is_evaluated_and_its_mode_stays(kind, training):
     model, (images, _) = kind().eval(), digits(25)
     codes, reconstructions = (value.detach() for value in model(images))
-    monkeypatch.setattr(latent, "BLOCK", 7)
     model.train(training)
     torch.testing.assert_close(latent.encode(model, images), codes.double())
     torch.testing.assert_close(latent.reconstruct(model, images), reconstructions)
@@ -131,7 +130,9 @@ def test_unfolding():
 
 def test_what_is_said_of_the_loss():
     one = " ".join(latent.loss_sentences("nats", {"a": 130.0, "b": 4.44}, 206.3, (0.03, 0.04), 0.9, (1, 0.05, 0.4)))
-    assert all(word in one for word in ("134.4 = a 130.0 + b 4.4", "206.3", "0.0400", "1 principal component: 0.0500"))
+    assert all(
+        word in one for word in ("134.4 = a 130.00 + b 4.44", "206.3", "0.0400", "1 principal component: 0.0500")
+    )
 
 
 def test_what_is_said_of_the_plane():
@@ -186,9 +187,8 @@ def test_nothing_is_said_of_what_was_not_learned(monkeypatch):
     assert "Nothing was learned" in " ".join(sentences)
     assert "look like a digit" not in " ".join((*sentences, texts(figures["random.png"])))
     torch.nn.init.constant_(model.encoder[1].weight, 1e38)
-    sentences, figures = report(model)
-    assert "diverged" in sentences[0]
-    assert list(figures) == ["training.png"]
+    with pytest.raises(FloatingPointError, match="the codes became"):
+        report(model)
 
 
 def test_names_stand_on_their_clusters_and_not_on_each_other():
@@ -215,7 +215,7 @@ def test_the_mosaic_is_decoded_where_it_lies(monkeypatch):
 @pytest.mark.parametrize("code", [[0.5, -1], [80, -3], [-1e15, 1e15]])
 def test_a_code_is_shown_wherever_it_lies(code):
     model = Autoencoder()
-    scatter, image = latent.code_figure(model, code, *digits(100), ABOUT).axes
+    scatter, image = latent.code_figure(model, code, latent.plane(model, *digits(100)), ABOUT).axes
     (star,) = (line for line in scatter.lines if line.get_marker() == "*")
     assert scatter.get_xlim()[0] <= star.get_xdata()[0] <= scatter.get_xlim()[1]
     np.testing.assert_allclose(image.images[0].get_array(), latent.decode(model, [code])[0], atol=1e-6)

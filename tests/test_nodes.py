@@ -109,7 +109,7 @@ def test_what_was_learned():
 def test_is_it_sparse():
     said = nodes.is_it_sparse([0.4, 0.58], [0.3, 0.7], 0.05, 1e-4, 0.0009)
     assert (
-        "sparse? No." in said and "0.40 to 0.58" in said and said.endswith("0.09 % of the loss, too little to be felt.")
+        "sparse? No." in said and "0.40 to 0.58" in said and said.endswith("0.09% of the loss, too little to be felt.")
     )
     assert "sparse? No." in nodes.is_it_sparse([0.8, 0.9], [0.3, 0.7], 0.9, 1e-4, 0.2)
     assert "For 1 of 2 nodes." in nodes.is_it_sparse([0.1, 0.11], [0.3, 0.7], 0.05, 0.1, 0.0009)
