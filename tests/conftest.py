@@ -1,14 +1,12 @@
 """What several test files share: one thread, few digits, and a script run as a user runs it."""
 
 import os
-import subprocess
 import sys
 from pathlib import Path
 
 os.environ.update(OMP_NUM_THREADS="1", MKL_NUM_THREADS="1", MPLBACKEND="agg")  # several threads slow tests down
 
 import pytest
-import torch
 
 import autoencoder
 import codelet7
@@ -16,7 +14,6 @@ import utils
 from extras.digits import draw_digits
 
 ROOT = Path(__file__).parents[1]
-OFFLINE = {"http_proxy": "http://127.0.0.1:9", "https_proxy": "http://127.0.0.1:9"}  # nothing listens there
 SCRIPTS = {"codelet7.py": codelet7, "autoencoder.py": autoencoder}
 
 
@@ -46,15 +43,7 @@ def script(digits, monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(utils, "load_digits", lambda train=True, data=None, read=None: digits[not train])
     monkeypatch.setattr(autoencoder, "PLOTTED", 2_000)
     autoencoder.load_tensors.cache_clear()
-    yield run
-    autoencoder.load_tensors.cache_clear()
-    torch.set_num_threads(1)
-
-
-def python(*arguments, cwd, **environment):
-    """Python in a process of its own, without a network; a `subprocess.CompletedProcess`."""
-    command = [sys.executable, *map(str, arguments)]
-    return subprocess.run(command, cwd=cwd, env=os.environ | OFFLINE | environment, capture_output=True, text=True)
+    return run
 
 
 def needs_mnist():

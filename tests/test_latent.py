@@ -10,7 +10,6 @@ from extras import latent
 KINDS = [Autoencoder, VariationalAutoencoder]
 pytestmark = pytest.mark.filterwarnings("ignore:Animation was deleted")  # not each is saved
 ABOUT = "drawn digits, not MNIST, 3 steps"
-ONCE = {"train_set": 400, "sample": 300, "test_set": 200}
 
 
 def digits(count):
@@ -22,9 +21,7 @@ def digits(count):
 
 def report(model, latent_dim=2):
     kept = {step: (torch.randn(200, latent_dim), torch.rand(8, 28, 28)) for step in (0, 1, 3)}
-    sets = {name: digits(count) for name, count in ONCE.items()}
-    losses = torch.rand(3) + 0.1
-    return latent.report(model, **sets, losses=losses, kept=kept, name="model", loss_name="MSE", about=ABOUT)
+    return latent.report(model, *map(digits, (300, 400, 200)), torch.rand(3) + 0.1, kept, "model", "MSE", ABOUT)
 
 
 def texts(figure):
@@ -130,9 +127,8 @@ def test_unfolding():
 
 def test_what_is_said_of_the_loss():
     one = " ".join(latent.loss_sentences("nats", {"a": 130.0, "b": 4.44}, 206.3, (0.03, 0.04), 0.9, (1, 0.05, 0.4)))
-    assert all(
-        word in one for word in ("134.4 = a 130.00 + b 4.44", "206.3", "0.0400", "1 principal component: 0.0500")
-    )
+    assert "134.4 = a 130.00 + b 4.44" in one and "206.3" in one
+    assert "0.0400" in one and "1 principal component: 0.0500" in one
 
 
 def test_what_is_said_of_the_plane():
@@ -148,21 +144,18 @@ def test_what_is_said_of_the_plane():
     assert "No digit lies far out" in next(latent.observation([5.5, *[5] * 9], 5, mixed.tolist(), told))
 
 
-VERDICTS = {
-    (0.9, 0.4): "expects no digits, but with A most look like one.",
-    (0.1, 0.4): "expects no digits, and most are none",
-    (0.9,): "expects digits, and most are",
-}
+def test_what_is_said_of_random_codes():
+    def said(*looks):
+        drawn = [latent.Drawn("AB"[at], None, share, [0.1] * 8 + [0.05, 0.15]) for at, share in enumerate(looks)]
+        return list(latent.random_sentences(drawn, 0.15))
 
-
-@pytest.mark.parametrize("looks", VERDICTS)
-def test_what_is_said_of_random_codes(looks):
-    drawn = [latent.Drawn("AB"[at], None, share, [0.1] * 8 + [0.05, 0.15]) for at, share in enumerate(looks)]
-    first, *_, verdict = latent.random_sentences(drawn, 0.15)
-    assert VERDICTS[looks] in verdict
-    assert f"A: {looks[0]:.0%} look like a digit, as varied as 9.7 of 10. Most often 9s come, least often 8s" in first
-    (only,) = latent.random_sentences([one._replace(looks=np.nan) for one in drawn], 0.5)
-    assert "not judged" in only
+    first, *_, verdict = said(0.9, 0.4)
+    assert "A: 90% look like a digit, as varied as 9.7 of 10. Most often 9s come, least often 8s" in first
+    assert "expects no digits, but with A most look like one." in verdict
+    assert "expects no digits, and most are none" in said(0.1, 0.4)[-1]
+    assert "expects digits, and most are" in said(0.9)[-1]
+    assert "expects digits, but most are none" in said(0.1)[-1]
+    assert "not judged" in said(np.nan)[0]
 
 
 @pytest.mark.parametrize(("kind", "latent_dim"), [(Autoencoder, 2), (VariationalAutoencoder, 1), (Autoencoder, 3)])
@@ -219,20 +212,3 @@ def test_a_code_is_shown_wherever_it_lies(code):
     (star,) = (line for line in scatter.lines if line.get_marker() == "*")
     assert scatter.get_xlim()[0] <= star.get_xdata()[0] <= scatter.get_xlim()[1]
     np.testing.assert_allclose(image.images[0].get_array(), latent.decode(model, [code])[0], atol=1e-6)
-
-
-def test_two_models_are_compared():
-    models = {"plain": Autoencoder(), "tamed": VariationalAutoencoder()}
-    figure = latent.compare(models, digits(300), digits(400), digits(200)[0], ABOUT)
-    assert all(words in texts(figure) for words in ("Codes of the plain", "Codes of the tamed", ABOUT))
-
-
-def test_colours_hold_on_white_and_on_the_dark_card():
-    def luminance(colour):
-        values = np.array([int(colour[at : at + 2], 16) for at in (1, 3, 5)]) / 255
-        return np.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4) @ (0.2126, 0.7152, 0.0722)
-
-    assert len(set(latent.COLOURS)) == 10
-    for colour in latent.COLOURS:
-        assert 1.05 / (luminance(colour) + 0.05) >= 2
-        assert (luminance(colour) + 0.05) / (luminance("#1b1e25") + 0.05) >= 2

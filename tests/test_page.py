@@ -20,36 +20,22 @@ import pytest
 import torch
 from torch import nn
 
+from autoencoder import Autoencoder, VariationalAutoencoder
+from codelet7 import MEAN, STD, SparseAutoencoder
 from extras import page as pages
 
-MEAN, STD, PLANES, BARS = 0.1307, 0.3081, ("autoencoder", "variational"), "bars.map((bar) => Number(bar.value))"
+PLANES, BARS = ("autoencoder", "variational"), "bars.map((bar) => Number(bar.value))"
 INKED = "ink.getImageData(0, 0, PAD, PAD).data.filter((value) => value === 255).length"
 COMMANDS = {"autoencoder": "python autoencoder.py", "variational": "python autoencoder.py --variational"}
 COMMANDS |= {"sparse": "python codelet7.py", "sweep": "python codelet7.py --sweep"}
 
 
-# Small models, made up, and ten clusters of codes in a ring, in which those of 4s and 9s are neighbours.
-class Residual(nn.Sequential):
-    def forward(self, x):
-        return x + super().forward(x)
-
-
-def plane_model(outputs):
-    inner = [Residual(nn.LayerNorm(40), nn.Linear(40, 40), nn.SiLU()) for _ in range(2)]
-    encoder = nn.Sequential(nn.Flatten(), nn.Linear(784, 40), nn.SiLU(), inner[0], nn.Linear(40, outputs))
-    decoder = nn.Sequential(nn.Linear(2, 40), nn.SiLU(), inner[1], nn.Linear(40, 784), nn.Sigmoid())
-    nn.init.normal_(decoder[3].weight, std=0.7)  # as sharp as after a training, for which rounded weights matter most
-    return SimpleNamespace(encoder=encoder, decoder=decoder.append(nn.Unflatten(1, (28, 28))))
-
-
-def sparse_model(nodes=10):
-    encoder = nn.Sequential(nn.Linear(784, nodes), nn.Sigmoid())
-    return SimpleNamespace(encoder=encoder, decoder=nn.Sequential(nn.Linear(nodes, 784), nn.Tanh()))
-
-
+# Models that are not trained, and ten clusters of codes in a ring, in which those of 4s and 9s are neighbours.
 torch.manual_seed(0)
-MODELS = {"autoencoder": plane_model(2), "variational": plane_model(4), "sparse": sparse_model()}
-SWEEP = [sparse_model() for _ in range(3)]
+MODELS = {"autoencoder": Autoencoder(), "variational": VariationalAutoencoder(), "sparse": SparseAutoencoder(784, 10)}
+for key in PLANES:  # as sharp as after a training, for which rounded weights matter most
+    nn.init.normal_(MODELS[key].decoder[-3].weight, std=0.9)
+SWEEP = [SparseAutoencoder(784, 10) for _ in range(3)]
 ANGLES = torch.pi / 5 * torch.tensor([0, 1, 2, 3, 4, 6, 7, 8, 9, 5])
 LABELS = np.arange(2000) % 10
 CODES = 1.6 * torch.stack((ANGLES.cos(), ANGLES.sin()), 1)[LABELS] + 0.3 * torch.randn(2000, 2)
@@ -64,7 +50,7 @@ def put(page, key, facts="MNIST, 1,000 steps", nodes=10, drawn=False):
     if key == "sweep":
         entry = pages.sweep_entry(SWEEP, [0, 0.001, 0.3], [0.4, 0.41, 0.6], [0.45, 0.3, 0.05], MEAN, STD)
     elif key == "sparse":
-        entry = pages.sparse_entry(MODELS[key] if nodes == 10 else sparse_model(nodes), MEAN, STD, facts)
+        entry = pages.sparse_entry(MODELS[key] if nodes == 10 else SparseAutoencoder(784, nodes), MEAN, STD, facts)
     else:
         entry = pages.plane_entry(MODELS[key], PLANE, UNFOLDING, CODES[:100], "from N(0, I)", facts)
     return pages.put(page, key, entry, SAMPLES, SAMPLES.mean(axis=0).astype(np.uint8), drawn, ["#c33", "#36c"] * 5)
@@ -113,16 +99,17 @@ def path(tmp_path_factory):
     return save(tmp_path_factory.mktemp("page"), *COMMANDS)
 
 
-@pytest.fixture(scope="session", params=["chromium", "firefox-esr"])
+OPTIONS = {"chromium": {"args": ["--no-sandbox"]}, "firefox-esr": {"channel": "moz-firefox"}}
+OPTIONS["firefox-esr"]["firefox_user_prefs"] = {"ui.systemUsesDarkTheme": 1}
+
+
+@pytest.fixture(scope="session", params=OPTIONS)
 def browser(request):
     program = shutil.which(request.param)
     need(importlib.util.find_spec("playwright") and program, f"playwright or {request.param}")
     with importlib.import_module("playwright.sync_api").sync_playwright() as playwright:
-        if request.param == "chromium":
-            yield playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
-        else:
-            dark = {"ui.systemUsesDarkTheme": 1}
-            yield playwright.firefox.launch(channel="moz-firefox", executable_path=program, firefox_user_prefs=dark)
+        engine = getattr(playwright, request.param.removesuffix("-esr"))
+        yield engine.launch(executable_path=program, **OPTIONS[request.param])
 
 
 @pytest.fixture
@@ -335,12 +322,11 @@ def wrong(page):
       }).map((one) => `${one.tagName} ${one.className} ${one.textContent}`); }""")
 
 
-CASES = "390 sparse 2", "768 sparse 40", "1400 autoencoder 10", "390 variational 10", "768 sweep 10"
+CASES = (390, "sparse", 2), (768, "sparse", 40), (1400, "autoencoder", 10), (390, "variational", 10), (768, "sweep", 10)
 
 
-@pytest.mark.parametrize("case", CASES)
-def test_everything_has_its_place_and_name_and_a_missing_model_its_command(visit, tmp_path, case):
-    width, key, nodes = (int(word) if word.isdigit() else word for word in case.split())
+@pytest.mark.parametrize(("width", "key", "nodes"), CASES)
+def test_everything_has_its_place_and_name_and_a_missing_model_its_command(visit, tmp_path, width, key, nodes):
     need((axe := Path(os.environ.get("AXE_JS", ""))).is_file(), "axe-core, AXE_JS=axe.min.js,")
     looks = {"width": width, "color_scheme": "dark" if width == 390 else "light"}  # in Firefox always dark
     page = visit(anchor="#variational=1.2,0.3", **looks)
@@ -358,9 +344,8 @@ def test_everything_has_its_place_and_name_and_a_missing_model_its_command(visit
     assert other.locator("#drawn").is_visible() and other.get_by_text("A star marks").is_visible() == (key in PLANES)
 
 
-def test_a_finger_scrolls_decodes_pins_and_draws(browser, visit):
-    if browser.browser_type.name != "chromium":
-        pytest.skip("Playwright sends Firefox no touches")
+@pytest.mark.parametrize("browser", ["chromium"], indirect=True)  # Playwright sends Firefox no touches
+def test_a_finger_scrolls_decodes_pins_and_draws(visit):
     page = visit(width=390, has_touch=True, is_mobile=True)
     session = page.context.new_cdp_session(page)
 

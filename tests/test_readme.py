@@ -1,14 +1,11 @@
 """The README: its commands are those that CI runs, its files and names are there."""
 
-import ast
-import json
 import re
 
 from tests.conftest import ROOT
 
 README = (ROOT / "README.md").read_text("utf-8")
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", README, re.M | re.S)
-EXTRAS = list((ROOT / "extras").glob("*.py"))
 SHELL = [line for kind, block in BLOCKS if kind == "sh" for line in block.splitlines()]
 
 
@@ -17,6 +14,7 @@ def test_ci_runs_every_command():
     ran = {re.sub(r" --(quiet|steps 2000)\b", "", command) for command in run}
     assert len(SHELL) > 5
     assert set(SHELL) == ran
+    assert len(README.splitlines()) <= 150
 
 
 def test_files_are_there():
@@ -29,40 +27,20 @@ def test_files_are_there():
         assert list(ROOT.rglob(name.rstrip("/"))), name
 
 
-def test_it_is_short():
-    assert len(README.splitlines()) <= 150
-    prose = re.sub(r"(?s:^```.*?^```$)|^\|.*$|\]\([^)]*\)", "", README, flags=re.M)
-    assert 500 < len(prose.split()) <= 1_100
-
-
 def test_numbers_are_those_of_the_committed_runs():
-    """In the tables of models: what stands outside brackets, which hold other seeds, and with `python`'s runs alone."""
-    reports = " ".join(path.read_text() for path in (ROOT / "figures").glob("[acv]*/*.txt"))
-    tables = re.findall(r"^\|.*$", README.split("**More numbers")[0], re.M)
-    numbers = re.findall(r"\d+\.\d+", re.sub(r"\(.*?\)", "", " ".join(tables)))
-    assert len(numbers) > 30
-    assert not [number for number in numbers if number not in reports]
-    for sentence in re.findall(r"\d+(?:\.\d+)? %", README.split("## The autoencoder")[0]):
-        assert sentence.replace(" ", "") in reports.replace(" ", "")
-
-
-def test_the_page_shows_the_same_sweep():
-    page = (ROOT / "figures" / "explore.html").read_text("utf-8")
-    data = json.loads(re.search(r'<script type="application/json" id="run">(.*?)</script>', page, re.S)[1])
-    sweep = data["models"]["sweep"]
-    table = (ROOT / "figures" / "codelet7" / "sparsity.txt").read_text()
-    for weight, error in zip(sweep["weights"], sweep["errors"], strict=True):
-        assert re.search(rf"^ +{weight:g} +[\d.]+ +{error:.4f} ", table, re.M)
+    """All decimals and shares up to the table that has no such runs; in brackets stand other seeds."""
+    reports = " ".join(path.read_text() for path in (ROOT / "figures").glob("[acv]*/*.txt")).replace(" %", "%")
+    text = re.sub(r"(?s:^```.*?^```$)|\]\([^)]*\)|\(\d[^)]*\)", "", README.split("**More numbers")[0], flags=re.M)
+    numbers = re.findall(r"\d+(?:\.\d+)?%|\d+\.\d+", text.replace(" %", "%"))
+    assert len(numbers) > 50
+    odd = {number for number in numbers if not re.search(rf"(?<![\d.]){number}", reports)}
+    assert odd == {"0.1307", "0.3081", "0.002", "1.44"}  # of the pixels, a learning rate, bits in a nat
+    errors = re.search(r'"errors":\[(.*?)\]', (ROOT / "figures" / "explore.html").read_text("utf-8"))[1].split(",")
+    assert all(f"{float(error):.4f}" in reports for error in errors)  # the page shows the same sweep
 
 
 def test_floors():
     """Nothing in extras imports utils or a script; sweep imports nodes, and there is no other arrow."""
-    arrows = []
-    for path in EXTRAS:
-        for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.ImportFrom) and node.module:
-                arrows += [(path.stem, name) for name in (node.module, *(alias.name for alias in node.names))]
-            elif isinstance(node, ast.Import):
-                arrows += [(path.stem, alias.name) for alias in node.names]
-    ours = {path.stem for path in ROOT.glob("*.py")} | {"extras", *(f"extras.{path.stem}" for path in EXTRAS)}
-    assert {arrow for arrow in arrows if arrow[1] in ours} == {("sweep", "extras.nodes")}
+    arrow = re.compile(r"^ *(?:from|import) ((?:\.|extras|utils|codelet7|autoencoder)\S*)", re.M)
+    found = [(path.stem, name) for path in (ROOT / "extras").glob("*.py") for name in arrow.findall(path.read_text())]
+    assert found == [("sweep", "extras.nodes")]
