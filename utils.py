@@ -239,16 +239,14 @@ def download(names, folder):
 def answers(mirror, seconds=7):
     """Whether a mirror answers in time; a socket's time-out bounds neither the look-up of a name nor the trying of a
     host's many addresses."""
-    found = []
+    answered, url = threading.Event(), mirror + PUBLISHED.resources[1][0]
 
     def ask():
-        with contextlib.suppress(Exception):
-            found.append(urllib.request.urlopen(mirror + PUBLISHED.resources[1][0], timeout=seconds).close())
+        with contextlib.suppress(Exception), urllib.request.urlopen(url, timeout=seconds):
+            answered.set()
 
-    thread = threading.Thread(target=ask, daemon=True)
-    thread.start()
-    thread.join(seconds)
-    return bool(found)
+    threading.Thread(target=ask, daemon=True).start()
+    return answered.wait(seconds)
 
 
 # --- The flags, the folder and the end of a run ----------------------------------------------
