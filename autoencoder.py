@@ -346,14 +346,16 @@ def main():
     add = parser.add_argument
     add("--steps", type=int, default=50_000, metavar="N", help="training steps (%(default)s)")
     add("--latent-dim", type=int, default=2, metavar="N", help="numbers of a code (%(default)s)")
-    add("--variational", action="store_true", help="train the variational one; its rate falls from 2 LR to 0")
-    add("--anew", action="store_true", help="train from the start, whatever was trained before")
+    add("--variational", action="store_true", help="train the variational model, at a rate that falls from 2 LR to 0")
+    add("--anew", action="store_true", help="ignore the checkpoint, and train from the start")
     add("--code", type=float, nargs="+", metavar="C", help="only decode this code, by the model of these flags")
-    add("--threads", type=int, metavar="N", help="threads that compute (what is faster at present)")
+    add("--threads", type=int, metavar="N", help="threads that compute (one or all, whichever is faster)")
     args = parser.parse_args()
     utils.check_flags(parser, args, steps=(1, 1e9), latent_dim=(1, 784), threads=(1, 256))
-    if args.code and (args.anew or len(args.code) != args.latent_dim or not all(map(math.isfinite, args.code))):
-        parser.error(f"--code {args.code}: expected {args.latent_dim} finite numbers, and no --anew")
+    if args.code and (len(args.code) != args.latent_dim or not all(map(math.isfinite, args.code))):
+        parser.error(f"--code {args.code}: expected {args.latent_dim} finite numbers")
+    if args.code and args.anew:
+        parser.error("--code decodes with the trained model; leave --anew out")
     torch.set_num_threads(args.threads or torch.get_num_threads())
     torch.set_flush_denormal(True)  # gradients of pixels that are hardly ever inked shrink to slow, tiny numbers
     allow_fast_products()

@@ -158,7 +158,7 @@ def main():
     add("--hidden", type=int, default=10, metavar="N", help="hidden nodes (%(default)s)")
     add("--rho", type=float, default=rho, help="mean activation that the penalty asks of each node (%(default)s)")
     add("--penalty-weight", type=float, default=weight, metavar="W", help="weight of the penalty (%(default)s)")
-    add("--sweep", type=float, nargs="*", metavar="W", help=f"compare weights of the penalty ({weights})")
+    add("--sweep", type=float, nargs="*", metavar="W", help=f"train with each weight, and compare ({weights})")
     args = parser.parse_args()
     # Nearer to 0 or 1, float32 cannot tell rho from them.
     limits = {"epochs": (1, 1e6), "hidden": (1, 1e6), "rho": (1e-7, 1 - 1e-7), "penalty_weight": (0, 1e30)}
@@ -187,17 +187,18 @@ def save_run(untrained, train_dataloader, test_dataloader, args, folder, about, 
     """Trains a model; saves it, the assignment's figures and, with `extras/`, the PDF and the page. Titles say what was
     trained on what, which is `about`."""
     images, _ = train_dataloader.dataset[:64]
-    show(make_grid(list(images), 16), folder / "mnist.png", f"Training images ({about.split(',')[0]})")
+    show(make_grid(list(images), 16), folder / "mnist.png", f"Training images ({test_digits.source})")
     model = copy.deepcopy(untrained)
     losses = train(model, train_dataloader, args.epochs, args.lr, test_dataloader)
     print(f"Test Loss: {losses[1][-1]:.4f}")
     utils.save({name: tensor.cpu() for name, tensor in model.state_dict().items()}, folder / "model.pt")
     (images, labels), (test_images, test_labels) = train_dataloader.dataset.tensors, test_dataloader.dataset.tensors
     title = "Test images, each beside its reconstruction; white is 1, where a Tanh ends"
-    show_reconstructions(untrained, test_images[:64], folder / "reconstructions_untrained.png", f"{title}, untrained")
+    before = f"\n({test_digits.source}, untrained)"
+    show_reconstructions(untrained, test_images[:64], folder / "reconstructions_untrained.png", title + before)
     show_reconstructions(model, test_images[:64], folder / "reconstructions.png", f"{title}\n({about})")
     title = "The 100 training images at which node {} is most active{}"
-    show_top_images(untrained, images, 0, folder / "top100_untrained.png", title.format(0, ", untrained"))
+    show_top_images(untrained, images, 0, folder / "top100_untrained.png", title.format(0, before))
     for node in range(min(10, args.hidden)):
         path = folder / f"top100_node{node}.png"
         show_top_images(model, images, node, path, title.format(node, f"\n({about})"))

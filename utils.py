@@ -260,7 +260,7 @@ def flag_parser(description, batch_size, lr):
     add("--batch-size", type=int, default=batch_size, metavar="N", help="images in a step (%(default)s)")
     add("--lr", type=float, default=lr, help="learning rate of Adam (%(default)s)")
     add("--seed", type=int, default=0, metavar="N", help="start of all random numbers (%(default)s)")
-    add("--data", metavar="DIR", help="folder of MNIST's four files (data, or else drawn digits)")
+    add("--data", metavar="DIR", help="folder of MNIST's files; missing ones are downloaded (data)")
     add("--figures", type=Path, default=Path("figures"), metavar="DIR", help="where pictures go (%(default)s)")
     add("--device", default="auto", choices=("auto", "cpu", "cuda", "mps"), help="where to compute (%(default)s)")
     return parser
@@ -272,7 +272,7 @@ def check_flags(parser, args, **limits):
     for name, (low, high) in {"batch_size": (1, 60_000), "lr": (1e-12, 1e6), "seed": (0, 2**63 - 1), **limits}.items():
         value = getattr(args, name)
         if value is not None and not low <= value <= high:
-            parser.error(f"--{name.replace('_', '-')} {value} is out of range; expected {low:g} to {high:g}")
+            parser.error(f"--{name.replace('_', '-')} {value} is out of range; expected {low} to {high}")
     there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if not there.get(args.device, True):
         parser.error(f"--device {args.device}: PyTorch finds none here; leave --device out")

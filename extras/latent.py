@@ -185,7 +185,7 @@ def loss_sentences(loss_name, parts, baseline, errors, right, linear):
     made_of = f" = {made_of}" if len(parts) > 1 else ""
     yield f"Test loss, {loss_name}: {sum(parts.values()):#.4g}{made_of}. The mean image has {baseline:#.4g}."
     yield f"Mean squared error: training {errors[0]:.4f}, test {errors[1]:.4f}. {components}: {linear[1]:.4f}."
-    yield f"Test images that their {NEIGHBOURS} nearest codes name: {right:.1%}. {components}: {linear[2]:.1%}."
+    yield f"Test images labelled rightly by their 10 nearest codes: {right:.1%}. {components}: {linear[2]:.1%}."
 
 
 def observation(distances, middling, mixed, told):
@@ -203,8 +203,8 @@ def observation(distances, middling, mixed, told):
     yield f"The {a}s and {b}s are mixed most: {mixing}. Next come the {c}s and {d}s, with {-second:.0%}."
     for name, some in told.items():
         (low, least), *_, (high, most) = sorted((max(value, 0), digit) for digit, value in enumerate(some))
-        span = f"{low:.0%} ({least}s) to {high:.0%} ({most}s) of its variance"
-        yield f"Within a digit, the ten nearest codes predict {name}: {span}, where the digit's mean predicts 0%."
+        span = f"{low:.0%} ({least}s) to {high:.0%} ({most}s)"
+        yield f"Among images of one digit, the ten nearest codes explain {span} of the variance of {name}."
 
 
 def random_caption(one):
@@ -222,21 +222,22 @@ def random_sentences(drawn, passing):
         most, least = int(np.argmax(one.shares)), int(np.argmin(one.shares))
         yield f"Random codes from {one.words}: {random_caption(one)}. Most often {most}s come, least often {least}s."
     yield (
-        "Looks like a digit: is no farther from a training image than 95% of the model's own reconstructions are. "
-        f"Of averages of two test images {passing:.0%} do. As varied as 5 of 10: as if there were only five digits."
+        "Looks like a digit: is no farther from a training image than 95% of the model's own reconstructions are, so "
+        "that a blurred model passes more easily. Of averages of two test images, which are no digits, "
+        f"{passing:.0%} do. As varied as 5 of 10: as if there were only five digits."
     )
     good = [one.words for one in drawn if one.looks > 0.5]
     if len(drawn) == 1:  # the model was trained for one way
-        yield f"The assignment expects digits, {'and most are' if good else 'but most are none'}."
+        yield f"The assignment expects digits, {'and most look like one' if good else 'but most look like none'}."
     elif good:
         yield f"The assignment expects no digits, but with {' and with '.join(good)} most look like one."
     else:
-        yield "The assignment expects no digits, and most are none."
+        yield "The assignment expects no digits, and most look like none."
 
 
 def chosen_sentence(one):
     """Why a `Chosen` code, and what came of it."""
-    around = f"{one.share:.0%} of the {AROUND} nearest codes are {one.digit}s, and {one.of_all:.0%} of all codes."
+    around = f"{one.share:.0%} of the {AROUND} nearest codes are {one.digit}s (of all codes {one.of_all:.0%})."
     code = ", ".join(f"{number:.3g}" for number in one.code)
     return f"A code for a {one.digit}: ({code}). {around} Its picture is most like a {one.nearest} of the training set."
 

@@ -94,12 +94,12 @@ def learned(nodes, before, right, error, average):
     text = text if right[1] > right[0] else "Training has not made the digits easier to recognise"
     text += f": the nearest of the ten average patterns is the right one for {right[1]:.0%} of the test images. "
     now, old = ([sum(node[place] for node in some) / len(some) for place in (2, 3)] for some in (nodes, before))
-    vary = f"Activations vary from image to image. On average over the nodes the digit explains {now[0]:.0%} of this "
-    vary += f"variance; slant, ink, width, height and place of the ink explain {now[1]:.0%}. Before training: "
-    vary += f"{old[0]:.0%} and {old[1]:.0%}."
+    vary = f"Activations vary from image to image. On average over the nodes the digit alone explains {now[0]:.0%} of "
+    vary += f"this variance; slant, ink, width, height and place of the ink alone explain {now[1]:.0%}. "
+    vary += f"Before training: {old[0]:.0%} and {old[1]:.0%}."
     why = "Training diverged" if error[1] >= error[0] else "Training has only begun"
     why += f": the squared error, {error[1]:.3f}, is not below that of the average image, {average:.3f}."
-    return [stand, f"{text}Before training it is for {right[0]:.0%}.", vary, *[why] * (error[1] >= average)]
+    return [why] if error[1] >= average else [stand, f"{text}Before training it is for {right[0]:.0%}.", vary]
 
 
 def is_it_sparse(means, before, rho, weight, share):
@@ -121,8 +121,8 @@ def describe(node):
     off = ", ".join(f"{digit}" for digit in np.argsort(means) if means[digit] <= min(means) + apart / 4)
     words = ("on", "off") if apart >= CLEAR else ("most active", "least")
     like, unlike = (", ".join(f"{d}s" for d in np.argsort(alike)[::-s] if s * alike[d] >= CLEAR) for s in (1, -1))
-    ink = [f"puts ink where {like} have more of it than the average image"] * bool(like)
-    ink += [f"takes ink away where {unlike} have {'it' if like else 'more than the average image'}"] * bool(unlike)
+    ink = [f"puts ink where {like} have more ink than the average image"] * bool(like)
+    ink += [f"takes ink away where {unlike} have {'it' if like else 'more ink than the average image'}"] * bool(unlike)
     return f"It is {words[0]} for {on} and {words[1]} for {off}." + f" It {' and '.join(ink)}." * bool(ink)
 
 
@@ -150,7 +150,7 @@ def coming_back(error, by_digit, returns):
         f"The squared error is {error[1]:.3f}, from {by_digit[best]:.2f} for {best}s to {by_digit[worst]:.2f} for "
         f"{worst}s; before training it is {error[0]:.3f}. With as many principal components, the best linear code, "
         f"clipped to the Tanh's range, it is {error[2]:.3f}. {share} of the {digit}s come back most like the average "
-        f"{other}. With the principal components it is {cut}; of the {digit}s themselves {same} are most like it."
+        f"{other} (with the principal components {cut}; of the {digit}s themselves {same} are most like it)."
     )
 
 
@@ -219,7 +219,7 @@ def report(untrained, model, images, labels, test_images, test_labels, losses, t
     said = learned(nodes, before, right, error, (test - mean).square().mean().item())
     first = page("A sparse autoencoder", f"{about}. {len(flat):,} images, {len(nodes)} hidden nodes.", sparse)
     second = page("What the nodes learned", *said, HOW_TO_READ.format(len(nodes[:DRAWN]), len(nodes)))
-    third = page("Nodes, and the ten images that activate them most (above) and least (below)")
+    third = page("Nodes, with the ten images that activate each most and least")
     fourth, fifth = (
         page("Test images, each beside its copy"),
         page("The 100 images that most activate a node"),

@@ -79,14 +79,17 @@ def findings(before, rows):
     limit = f"all mean activations at most {TWICE * before.rho:g}, twice rho"
     text = f"The smallest weight with {limit}, is {sparse.weight:g}." if sparse else f"At no weight are {limit}."
     gain = f", {1 - best.test_error / least.test_error:.1%} below that at {least.weight:g}" if best is not least else ""
-    where = f": first at the weight {most.weight:g}" if alone(most) else ""
+    stand = "At no weight does a node stand for a digit, over twice as active for it as for any other."
+    if alone(most):
+        stand = f"At most {alone(most)} of {len(most.nodes)} nodes stand for a digit, over twice as active for it as "
+        stand += f"for any other: first at the weight {most.weight:g}. At {least.weight:g} it is {alone(least)}, "
+        stand += f"untrained {alone(before)}."
     diverged = [f"{row.weight:g}" for row in rows if row.error >= before.error]
     return [
         text,
         f"The test images come back best at the weight {best.weight:g}: their squared error is {best.test_error:.4f}"
         f"{gain}. At {largest.weight:g} it is {largest.test_error:.4f}, before training {before.test_error:.4f}.",
-        f"At most {alone(most)} of {len(most.nodes)} nodes stand for a digit, over twice as active for it as for any "
-        f"other{where}. At {least.weight:g} it is {alone(least)}, untrained {alone(before)}.",
+        stand,
         *[f"Training diverged at {', '.join(diverged)}: the error is not below that before training."] * bool(diverged),
     ]
 

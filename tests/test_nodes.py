@@ -99,7 +99,7 @@ def test_what_was_learned():
         assert nodes.learned(some, some, (0.4, 0.7), (1, 0.5), 0.7)[0] == said
     *_, digit, shape = nodes.learned([QUESTION], [VAGUE], (0.46, 0.72), (1, 0.5), 0.7)
     assert "A digit is recognised" in digit and "72% of the test images. Before training it is for 46%" in digit
-    assert "digit explains 60%" in shape and "ink explain 20%. Before training: 10% and 20%." in shape
+    assert "digit alone explains 60%" in shape and "alone explain 20%. Before training: 10% and 20%." in shape
     assert "hardly recognised" in nodes.learned([QUESTION], [VAGUE], (0.2, 0.3), (1, 0.5), 0.7)[1]
     assert "not made the digits easier" in nodes.learned([QUESTION], [VAGUE], (0.7, 0.7), (1, 0.5), 0.7)[1]
     assert "diverged: the squared error, 1.200" in nodes.learned([DEAD], [VAGUE], (0.4, 0.1), (1, 1.2), 0.7)[-1]
@@ -122,9 +122,9 @@ def test_nodes_are_described_and_chosen():
     assert nodes.describe(VAGUE) == "It is most active for 4, 9, 2 and least for 1."
     assert nodes.describe(DEAD) == "It tells no digit from another: its mean activation is 0.00."
     both = nodes.describe(QUESTION._replace(alike=[0.47, 0, 0.39, 0.4, 0, 0, 0, -0.45, 0, -0.56]))
-    assert "It puts ink where 0s, 3s have more of it" in both and "and takes ink away where 9s, 7s have it." in both
+    assert "It puts ink where 0s, 3s have more ink" in both and "and takes ink away where 9s, 7s have it." in both
     clears = nodes.describe(QUESTION._replace(alike=[0, -0.5] + [0.39] * 8))
-    assert clears.endswith("It takes ink away where 1s have more than the average image.")
+    assert clears.endswith("It takes ink away where 1s have more ink than the average image.")
     shaped = node([0.5] * 10, 0.1, 0.5, (-0.67, 0.2, 0, 0, 0, 0))
     chosen = nodes.choose([QUESTION, shaped, VAGUE], [[0.01] * 10, [0.02] * 10, [0.047] + [0.01] * 9])
     assert "60%" in chosen[0] and chosen[2].endswith("squared error of 0s changes by +0.047.")
@@ -138,8 +138,8 @@ def test_how_images_come_back():
     cut[4, 9], same[4, 9] = 0.27, 0.13
     said = nodes.coming_back([1.02, 0.533, 0.499], [0.68, 0.31] + [0.5] * 8, [model, cut, same])
     assert "0.533, from 0.31 for 1s to 0.68 for 0s; before training it is 1.020. " in said
-    assert "range, it is 0.499. 56% of the 4s come back most like the average 9. " in said
-    assert "components it is 27%; of the 4s themselves 13%" in said
+    assert "range, it is 0.499. 56% of the 4s come back most like the average 9 (" in said
+    assert "components 27%; of the 4s themselves 13%" in said
 
 
 @pytest.mark.parametrize("hidden", [1, 2, 12])
