@@ -307,7 +307,8 @@ def save_code(run, args, folder, about):
     if not picture.isfinite().all():
         raise UserError(f"--code {args.code} is so far out that the decoder overflows; choose another")
     if args.latent_dim == 2:
-        plane = latent.plane(run.averaged, *sample_train(PLOTTED, True, args.data, args.device, generator=0))
+        images, labels = sample_train(PLOTTED, True, args.data, args.device, generator=0)
+        plane = latent.plane(latent.encode(run.averaged, images), labels)
         utils.save(latent.code_figure(run.averaged, args.code, plane, about), folder / "code.png")
     else:
         show(picture, folder / "code.png", f"The code {args.code}, decoded\n({about})")
@@ -326,9 +327,10 @@ def save_pictures(run, args, folder, about):
     utils.save_all(folder, "report.txt", *report)
     if args.latent_dim != 2:
         return
-    plane, moving = latent.plane(run.averaged, *sample), latent.unfolding(run.kept, run.losses, test_set[1])
-    ways = [*latent.random_codes(run.averaged, torch.from_numpy(plane.codes)).items()]
+    codes, moving = latent.encode(run.averaged, sample[0]), latent.unfolding(run.kept, run.losses, test_set[1])
+    ways = [*latent.random_codes(run.averaged, codes).items()]
     spread, random = ways[:2][-1]  # the codes' own spread, where there is a choice
+    plane = latent.plane(codes, sample[1])
     entry = page.plane_entry(run.averaged, plane, moving, random, f"from {spread}", about)
     utils.save_page(folder, page.put, kind, entry, utils.load_digits(False, args.data, read_with_mnist), latent.COLOURS)
     other = "autoencoder" if args.variational else "variational"

@@ -24,8 +24,8 @@ DAB_SIZE = 0.7  # standard deviation of one dab of ink, in pixels
 POINTS = 11  # of the longest skeleton
 CHUNK = 500  # images drawn at a time: bounds memory and keeps the work in the cache
 
-# Each digit's skeletons: how often people write it so, and its strokes, split by "/", as x,y
-# points with y downwards. A point given twice in a row is a corner; equal points jitter as one.
+# Of a skeleton: its digit, how often people write that so, and its strokes, split by "/", as x,y points with y
+# downwards. A point given twice in a row is a corner; equal points jitter as one.
 SKELETONS = [
     (0, 3, "9,0 3,3 0,10 2,17 7,20 12,17 15,10 13,3 9,0 6,1"),  # round
     (0, 1, "12,6 13,3 9,0 3,3 0,10 2,17 7,20 12,17 15,10 13,3 8,1"),  # hooked inside

@@ -40,9 +40,10 @@ def evaluate(model, function, tensor):
     """`function` of `tensor`, in evaluation mode and without gradients; the mode is put back."""
     training = model.training
     model.eval()
-    found = function(tensor.to(next(model.parameters())))
-    model.train(training)
-    return found
+    try:
+        return function(tensor.to(next(model.parameters())))
+    finally:
+        model.train(training)
 
 
 def encode(model, images):
@@ -88,9 +89,9 @@ def slant_and_ink(images):
     return torch.stack((slope, images.mean(dim=(1, 2))), dim=1)
 
 
-def plane(model, images, labels):
-    """The `Plane` of images; of codes of three numbers and more, of their first two principal components."""
-    codes, names = encode(model, images), ("$c_1$", "$c_2$")
+def plane(codes, labels):
+    """The `Plane` of codes as `encode` gives them; of three numbers and more, their first two principal components."""
+    names = "$c_1$", "$c_2$"
     if codes.shape[1] > 2:
         (mean, axes), names = principal_axes(codes, 2), ("first principal component", "second principal component")
         codes = (codes - mean) @ axes
@@ -185,7 +186,8 @@ def loss_sentences(loss_name, parts, baseline, errors, right, linear):
     made_of = f" = {made_of}" if len(parts) > 1 else ""
     yield f"Test loss, {loss_name}: {sum(parts.values()):#.4g}{made_of}. The mean image has {baseline:#.4g}."
     yield f"Mean squared error: training {errors[0]:.4f}, test {errors[1]:.4f}. {components}: {linear[1]:.4f}."
-    yield f"Test images labelled rightly by their 10 nearest codes: {right:.1%}. {components}: {linear[2]:.1%}."
+    labelled = f"Test images labelled rightly by their {NEIGHBOURS} nearest codes"
+    yield f"{labelled}: {right:.1%}. {components}: {linear[2]:.1%}."
 
 
 def observation(distances, middling, mixed, told):
@@ -438,8 +440,9 @@ def report(model, sample, train_set, test_set, losses, kept, name, loss_name, ab
     right = [(some.argmax(dim=1) == test_labels).double().mean().item() for some in votes]  # ties: the smaller digit
     errors = [F.mse_loss(reconstruct(model, some).to(some), some).item() for some in (images, test_images)]
     said = [*loss_sentences(loss_name, parts, baseline, errors, right[0], (codes.shape[1], linear_error, right[1]))]
-    where, seen = plane(model, *sample), [*observation(*observe(codes, test_codes, votes[0], train_set, test_set))]
-    drawn, passing = draw(model, encode(model, sample[0]), train_set, test_images)
+    seen = [*observation(*observe(codes, test_codes, votes[0], train_set, test_set))]
+    shown = encode(model, sample[0])
+    where, (drawn, passing) = plane(shown, sample[1]), draw(model, shown, train_set, test_images)
     heard = [*random_sentences(drawn, passing)]
     if loss > 0.99 * baseline:
         seen, heard = ["Nothing was learned: the loss is no better than the mean image's."], []
@@ -461,8 +464,8 @@ def compare(models, sample, train_set, test_images, about):
     """`unruly_or_tamed.png`: of models, a dict by name, the codes and random codes."""
     figure = sheet(10, 10, f"Two numbers for a digit, without and with a rule for where they lie\n({about})")
     for (top, bottom), (name, model) in zip(figure.subplots(2, len(models)).T, models.items(), strict=True):
-        where = plane(model, *sample)
-        first = draw(model, torch.from_numpy(where.codes), train_set, test_images)[0][0]
+        codes = encode(model, sample[0])
+        where, ((first, *_), _) = plane(codes, sample[1]), draw(model, codes, train_set, test_images)
         scatter(top, where, where.limits)
         top.set_title(f"Codes of the {name}")
         random_panel(bottom, first)

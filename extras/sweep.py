@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from torch.func import functional_call, stack_module_state, vmap
 from torch.nn import functional as F
 
-from extras.nodes import A4, EXPLAINED, TWICE, examine, heat_map, page, shape, stands
+from extras.nodes import A4, DRAWN, EXPLAINED, TWICE, examine, heat_map, page, shape, stands
 
 # Of a model: the weight of its penalty, the mean activation rho that this asks for, mean squared error on training and
 # test images, training error + weighted penalty, each node's mean activation, their mean, and the nodes, `nodes.Node`.
@@ -123,5 +123,6 @@ def report(rows, about):
             axis.legend(fontsize=1.2 * size)
         for place, row in enumerate(chosen):
             axis = figure.add_axes((0.07 + 0.49 * (place % 2), 0.4 - 0.35 * (place // 2), 0.42, 0.3))
-            heat_map(axis, dict(enumerate(row.nodes[:10])), f"weight {row.weight:g}, error {row.test_error:.3f}", size)
+            shown = dict(enumerate(row.nodes[:DRAWN]))
+            heat_map(axis, shown, f"weight {row.weight:g}, error {row.test_error:.3f}", size)
     return [*table, *said], {"sparsity.png": figures[0], "sparsity.pdf": [figures[1], words]}

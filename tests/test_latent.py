@@ -207,7 +207,9 @@ def test_the_mosaic_is_decoded_where_it_lies(monkeypatch):
 @pytest.mark.parametrize("code", [[0.5, -1], [80, -3], [-1e15, 1e15]])
 def test_a_code_is_shown_wherever_it_lies(code):
     model = Autoencoder()
-    scatter, image = latent.code_figure(model, code, latent.plane(model, *digits(100)), ABOUT).axes
+    images, labels = digits(100)
+    plane = latent.plane(latent.encode(model, images), labels)
+    scatter, image = latent.code_figure(model, code, plane, ABOUT).axes
     (star,) = (line for line in scatter.lines if line.get_marker() == "*")
     assert scatter.get_xlim()[0] <= star.get_xdata()[0] <= scatter.get_xlim()[1]
     np.testing.assert_allclose(image.images[0].get_array(), latent.decode(model, [code])[0], atol=1e-6)
