@@ -1,317 +1,577 @@
-"""What both scripts need: pictures shown and saved, MNIST or drawn digits, the flags and the folder of a run."""
+"""What both scripts need: MNIST, pictures, files, the flags and the folder of a run."""
 
 import argparse
 import contextlib
-import functools
 import gzip
 import hashlib
 import io
 import math
 import os
-import shutil
-import socket
 import sys
 import tempfile
-import threading
-import urllib.request
+import time
+import zlib
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import torch
-from matplotlib import pyplot
-from matplotlib.animation import Animation
+from matplotlib import pyplot, style
+from matplotlib.animation import PillowWriter
 from matplotlib.backends import BackendFilter, backend_registry
 from matplotlib.backends.backend_pdf import PdfPages
 from matplotlib.figure import Figure
-from torchvision.datasets import MNIST as PUBLISHED
-from torchvision.datasets.utils import calculate_md5
+from PIL import Image, ImageOps
 
-MNIST, DRAWN = "MNIST", "drawn digits, not MNIST"  # where images come from; every picture says it
-UNPACKED = {  # MD5 sums of the published files, unpacked; torchvision knows those of the packed ones
-    "train-images-idx3-ubyte": "6bbc9ace898e44ae57da46a324031adb",
-    "train-labels-idx1-ubyte": "a25bea736e30d166cdddb491f175f624",
-    "t10k-images-idx3-ubyte": "2646ac647ad5339dbf082846283269ea",
-    "t10k-labels-idx1-ubyte": "27ae3e4e09519cfbb04c329615203637",
-}
+DATA = Path(__file__).resolve().with_name("data")  # MNIST, beside the scripts
+FIGURES = DATA.with_name("figures")  # with the trained models
 
 
 class UserError(Exception):
-    """Something that the user can mend; the message is the one line that they read."""
+    """Something that the user can mend; the message is the line that they read."""
 
 
-# --- Pictures --------------------------------------------------------------------------------
+# --- Data ----------------------------------------------------------------------------
 
 
+def read_idx(path):
+    """The array `uint8` of an IDX file that is packed with gzip; data/ has such files.
+
+    Byte 3 is the number of dimensions; their sizes follow, 4 bytes each, then the
+    values.
+    """
+    content = gzip.decompress(path.read_bytes())
+    dimensions = content[3]
+    shape = np.frombuffer(content, ">i4", count=dimensions, offset=4)
+    values = np.frombuffer(content, np.uint8, offset=4 + 4 * dimensions)
+    return values.reshape(shape)
+
+
+def load_mnist(train=True, folder=DATA, read=read_idx):
+    """MNIST, or other data in files of these names.
+
+    Args:
+        train: the training images, else the test images; of MNIST 60,000 and 10,000.
+        folder: of the files, such as train-images-idx3-ubyte.gz.
+        read: takes the path of a file to its array.
+
+    Returns:
+        Images uint8 `(N, 28, 28)`, of MNIST white ink (255) on black (0), and labels
+        int64 `(N,)` from 0 to 9.
+
+    Raises:
+        UserError: a file is missing, damaged, or holds something else.
+    """
+    part = "train" if train else "t10k"
+    images = read_file(Path(folder) / f"{part}-images-idx3-ubyte.gz", read)
+    labels = read_file(Path(folder) / f"{part}-labels-idx1-ubyte.gz", read)
+    if images.ndim != 3 or images.shape[1:] != (28, 28) or images.dtype != np.uint8:
+        raise UserError(
+            f"{folder}: the {part} images have the shape {images.shape} and the type "
+            f"{images.dtype}; expected (N, 28, 28) and uint8"
+        )
+    if labels.shape != (len(images),) or labels.max(initial=0) > 9:
+        raise UserError(
+            f"{folder}: the {part} labels have the shape {labels.shape} and values up "
+            f"to {labels.max(initial=0)}; expected ({len(images)},) and 0 to 9"
+        )
+    return images, labels.astype(np.int64)
+
+
+def read_file(path, read):
+    """`read(path)`, with errors in a line."""
+    if not path.is_file():
+        raise UserError(
+            f"{path} is missing; git checkout data brings MNIST's own files back, and "
+            "--data names a folder with four files of these names"
+        )
+    try:
+        return read(path)
+    except (EOFError, zlib.error, gzip.BadGzipFile, ValueError, IndexError) as error:
+        raise UserError(
+            f"{path} is damaged or of another kind ({error}); put a good copy there"
+        ) from error
+
+
+def first_of_each_digit(labels):
+    """The indices of the first image of each digit 0 to 9, an array `(10,)`."""
+    return np.array([np.argmax(labels == digit) for digit in range(10)])
+
+
+def load_image(path):
+    """A picture of one's own as MNIST's digits were made; says what was done with it.
+
+    Transparency becomes white, a phone's rotation is applied, dark ink on a light
+    ground is inverted. The ink is scaled into 20 x 20 pixels, and its centre of mass
+    put into the middle of 28 x 28. A page that was photographed with shadows may fail.
+
+    Returns:
+        float32 `(1, 28, 28)` in [0, 1], white ink on black.
+
+    Raises:
+        UserError: the file is no picture, or the sheet is empty or full.
+    """
+    ink = read_ink(path)
+    height, width = ink.shape
+    scale = 20 / max(height, width)
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    small = Image.fromarray(ink).resize(size, Image.Resampling.BOX)
+    pixels = np.array(small)
+    top = place_of(pixels.sum(axis=1))
+    left = place_of(pixels.sum(axis=0))
+    canvas = torch.zeros(1, 28, 28)
+    canvas[0, top : top + size[1], left : left + size[0]] = torch.from_numpy(pixels)
+    return canvas
+
+
+def read_ink(path):
+    """A picture cut to its ink, an array float32 `(H, W)`, from 0 to 1 for full ink."""
+    grey = read_grey(path)
+    border = np.concatenate([grey[0], grey[-1], grey[:, 0], grey[:, -1]])
+    ground = np.median(border)
+    is_light = ground > 0.5
+    ink = ground - grey if is_light else grey - ground
+    if ink.max() < 0.2:
+        raise UserError(f"{path}: there is no ink that differs from its ground")
+    ink = np.clip(ink / ink.max(), 0, 1).astype(np.float32)
+    rows = np.flatnonzero(ink.max(axis=1) > 0.2)
+    columns = np.flatnonzero(ink.max(axis=0) > 0.2)
+    ink = ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    colours = "dark ink on a light ground" if is_light else "light ink on a dark ground"
+    print(f"{path}: {colours}, {len(columns)} x {len(rows)} pixels, scaled and centred")
+    return ink
+
+
+def read_grey(path):
+    """A picture in grey, transparency as white, an array `(H, W)` in [0, 1]."""
+    try:
+        picture = ImageOps.exif_transpose(Image.open(path)).convert("RGBA")
+    except OSError as error:
+        raise UserError(f"{path} cannot be read as a picture: {error}") from error
+    sheet = Image.new("RGBA", picture.size, "white")
+    sheet.alpha_composite(picture)
+    return np.array(sheet.convert("L")) / 255
+
+
+def place_of(profile):
+    """Where the first of up to 20 pixels goes, so that the middle of `profile`, the ink
+    along them, comes to the middle of 28."""
+    middle = (np.arange(len(profile)) + 0.5) @ profile / profile.sum()
+    return int(np.clip(round(14 - middle), 0, 28 - len(profile)))
+
+
+# --- Pictures ------------------------------------------------------------------------
+
+
+@style.context("default")
 def show(images, path=None, title="", titles=(), columns=None):
     """Shows images in a window or a notebook, or saves them.
 
     Args:
-        images: one, `(H, W)`, `(1, H, W)` or in colour `(3, H, W)`; or several: a list of such, or a tensor
-            `(N, 28, 28)`, `(N, 1, H, W)` or `(N, 3, H, W)`. Integers lie in [0, 255], or all in [0, 1]. Floats that
-            leave [0, 1] are stretched: the smallest value becomes black, the largest white.
+        images: tensors or NumPy arrays; one image, or several:
+
+            | `(H, W)`, `(1, H, W)`          | one, grey                           |
+            | `(3, H, W)`, `(H, W, 3)`       | one, in colour                      |
+            | `(N, H, W)`, `(N, 1, H, W)`    | several, grey; `(3, 28, 28)`, too,  |
+            |                                | unless all three are equal          |
+            | `(N, 3, H, W)`                 | several, in colour                  |
+            | a list of any of the first two | several                             |
+
+            Integers lie in [0, 255], or all in [0, 1]. Floats that leave [0, 1] are
+            stretched: the smallest becomes black, the largest white.
         path: saves there instead; its suffix decides the format.
         titles: one for each image.
         columns: images in a row; None puts all in one row.
 
     Raises:
         ValueError: no image, another shape, or values that are NaN or infinite.
+        UserError: `path` has no suffix, or its folder is not there.
     """
-    if isinstance(images, torch.Tensor):
-        # Three digits are no colour image; but of a single digit `make_grid` makes three equal channels.
-        colours = images.shape[0] == 3 and (images.shape[1:] != (28, 28) or bool((images == images[:1]).all()))
-        images = [images] if images.dim() == 2 or (images.dim() == 3 and (len(images) == 1 or colours)) else images
-    if len(images) == 0:
-        raise ValueError("there is no image to show: the list is empty")
-    images = [displayable(image) for image in images]
-    columns = columns or len(images)
-    rows = math.ceil(len(images) / columns)
-    height, width = images[0].shape[:2]
-    inches = max(3, 280 / max(height, columns * width)) / 100  # a pixel
-    size = max(4, columns * (width * inches + 0.15)), rows * (height * inches + (0.45 if titles else 0.15)) + 0.6
-    figure = Figure(size, layout="constrained") if path else pyplot.figure(figsize=size, layout="constrained")
-    figure.suptitle(title, wrap=True)
-    for place, image in enumerate(images):
-        axis = figure.add_subplot(rows, columns, place + 1)
-        axis.imshow(image, cmap="gray", vmin=0, vmax=1)
-        axis.set_title(titles[place] if place < len(titles) else "", fontsize="medium")
-        axis.axis("off")
     if path:
-        save(figure, path)
+        save_figure(draw_images(images, title, titles, columns), path)
         return
-    if pyplot.get_backend().lower() in backend_registry.list_builtin(BackendFilter.NON_INTERACTIVE):
-        print("there is no display here to show it; with a path, show saves the picture", file=sys.stderr)
+    figure = draw_images(images, title, titles, columns, pyplot.figure())
+    silent = backend_registry.list_builtin(BackendFilter.NON_INTERACTIVE)
+    if pyplot.get_backend().lower() in silent:
+        print(
+            "there is no display here to show it; with a path, show saves the picture",
+            file=sys.stderr,
+        )
     pyplot.show()
     pyplot.close(figure)
 
 
-def displayable(image):
-    """An image as `show` takes it, as an array `(H, W)` or `(H, W, 3)` in [0, 1]."""
-    if image.dim() not in (2, 3) or (image.dim() == 3 and len(image) not in (1, 3)) or image.numel() == 0:
-        raise ValueError(f"an image of shape {tuple(image.shape)}; expected (H, W), (1, H, W) or (3, H, W)")
+def draw_images(images, title="", titles=(), columns=None, figure=None):
+    """The figure that `show` shows or saves; drawn on `figure`, if one is given."""
+    pictures = [as_picture(image) for image in split_images(images)]
+    if not pictures:
+        raise ValueError("there is no image to show: the list is empty")
+    columns = columns or len(pictures)
+    rows = math.ceil(len(pictures) / columns)
+    height, width = pictures[0].shape[:2]
+    inches = max(3, 280 / max(height, columns * width)) / 100  # a pixel
+    title_inches = 0.45 if titles else 0.15
+    figure = figure or Figure()
+    figure.set_layout_engine("constrained")
+    figure.set_size_inches(
+        max(4, columns * (width * inches + 0.15)),
+        rows * (height * inches + title_inches) + 0.6,
+    )
+    figure.suptitle(title, wrap=True)
+    for place, picture in enumerate(pictures):
+        axis = figure.add_subplot(rows, columns, place + 1)
+        axis.imshow(picture, cmap="gray", vmin=0, vmax=1)
+        axis.axis("off")
+        if place < len(titles):
+            axis.set_title(titles[place], fontsize="medium")
+    return figure
+
+
+def split_images(images):
+    """A list or tensor of single images, out of what `show` takes."""
+    if isinstance(images, (list, tuple)):
+        return images
+    images = torch.as_tensor(images)
+    if images.dim() == 2 or (images.dim() == 3 and is_single(images)):
+        return [images]
+    return images
+
+
+def is_single(images):
+    """Whether a tensor of three dimensions is one image, and not several grey ones."""
+    if len(images) == 1 or images.shape[-1] == 3:
+        return True
+    if len(images) != 3:
+        return False
+    # Three digits; but the grid of one digit has three equal channels.
+    return images.shape[1:] != (28, 28) or bool((images == images[0]).all())
+
+
+def as_picture(image):
+    """One of `split_images` as an array `(H, W)` or `(H, W, 3)` in [0, 1]."""
+    image = torch.as_tensor(image)
+    if image.dim() == 3 and len(image) in (1, 3):
+        image = image.movedim(0, -1)
+    if image.dim() == 3 and image.shape[-1] == 1:
+        image = image.squeeze(-1)
+    in_colour = image.dim() == 3 and image.shape[-1] == 3
+    if not (image.dim() == 2 or in_colour) or image.numel() == 0:
+        raise ValueError(
+            f"an image of shape {tuple(image.shape)}; expected (H, W), (1, H, W), "
+            "(3, H, W) or (H, W, 3)"
+        )
     values = image.detach().cpu().float()
     if not values.isfinite().all():
         raise ValueError("the image has values that are NaN or infinite")
-    low, high = values.min().item(), values.max().item()
+    low = values.min().item()
+    high = values.max().item()
     if not image.is_floating_point():
         values = values / (255 if high > 1 else 1)
-    elif low < 0 or high > 1:
-        values = (values - low) / (high - low) if high > low else values.clamp(0, 1)
-    return (values.movedim(0, -1).squeeze(-1) if image.dim() == 3 else values).numpy()
+    elif low < high and (low < 0 or high > 1):
+        values = (values - low) / (high - low)
+    return values.clamp(0, 1).numpy()
+
+
+# --- Files ---------------------------------------------------------------------------
 
 
 @contextlib.contextmanager
 def replacing(path):
-    """Gives a path beside `path` to write to, which takes the place of `path` when the block has gone well: a kill, a
-    full disk or a power cut leaves the file before."""
-    part = Path(path).with_name(f".{os.getpid()}-{Path(path).name}")  # two runs at once do not meet
+    """Gives a path beside `path` to write to, which takes the place of `path` when the
+    block has gone well: a kill, a full disk or a power cut leaves the file before."""
+    path = Path(path)
+    part = path.with_name(f".{os.getpid()}-{path.name}")  # two runs at once do not meet
     try:
         yield part
         with part.open("rb+") as file:
             os.fsync(file.fileno())
-        part.replace(path)
+        take_place(part, path)
+    except OSError as error:
+        why = error.strerror or str(error)
+        raise OSError(error.errno, why, str(path)) from error
     finally:
         part.unlink(missing_ok=True)
 
 
-def save(contents, path):
-    """Writes a figure or an animation of matplotlib, a list of figures as the pages of a PDF, a text, or a dict of
-    tensors for `torch.load`; prints the path of what is to be looked at."""
-    with replacing(path) as part:
-        if isinstance(contents, Animation):
-            contents.save(part, "pillow")
-        elif isinstance(contents, list):
-            with PdfPages(part, metadata={"CreationDate": None}) as pdf:  # the same run gives the same file
-                for page in contents:
-                    pdf.savefig(page)
-        elif isinstance(contents, str):
-            part.write_text(contents, "utf-8")
-        elif isinstance(contents, dict):
-            torch.save(contents, buffer := io.BytesIO())  # to a file it reports a full disk as a defect
-            part.write_bytes(buffer.getbuffer())
-        else:
-            contents.savefig(part, dpi=120)
-    if not isinstance(contents, dict):
-        print(f"  {path}")
-
-
-def save_all(folder, name, sentences, figures):
-    """Prints what an extra found and saves it as `name`; and saves its figures, a dict by file name."""
-    print(*sentences, sep="\n")
-    for file, contents in {name: "\n".join([*sentences, ""]), **figures}.items():
-        save(contents, folder / file)
-
-
-def save_page(folder, put, key, entry, test_digits, colours):
-    """Puts what was trained on the page `explore.html` by `extras.page.put`; a run with other settings than the
-    defaults has a page of its own."""
-    path = (folder if "-" in folder.name else folder.parent) / "explore.html"
-    before = path.read_text("utf-8", "replace") if path.exists() else None
-    images, labels, source = test_digits
-    samples = images[[np.argmax(labels == digit) for digit in range(10)]]
-    mean = images.mean(axis=0).round().astype(np.uint8)
-    save(put(before, key, entry, samples, mean, source != MNIST, colours), path)
-
-
-# --- Data ------------------------------------------------------------------------------------
-
-
-class Digits(NamedTuple):
-    """Images `uint8 (N, 28, 28)`, white ink (255) on black (0), labels `int64 (N,)`, and their source, `MNIST` or
-    `DRAWN`."""
-
-    images: np.ndarray
-    labels: np.ndarray
-    source: str
-
-
-def read_idx(path):
-    """A file of MNIST, packed or not, as an array `uint8`: images `(N, 28, 28)` or labels `(N,)`."""
-    data = bytearray(gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes())
-    images = "images" in path.name
-    return np.frombuffer(data, np.uint8, offset=16 if images else 8).reshape((-1, 28, 28) if images else -1)
-
-
-@functools.cache
-def load_digits(train=True, data=None, read=read_idx):
-    """MNIST, each file checked against its MD5; or drawn digits where MNIST cannot be had.
-
-    Args:
-        train: the 60,000 training images, else the 10,000 test images.
-        data: folder of the four files, packed or not, or with torchvision's `MNIST/raw/`; what is missing is
-            downloaded into it. None stands for `data/`, and allows drawn digits.
-        read: takes the path of a checked file to its array.
-
-    Raises:
-        UserError: a file is not MNIST's, or is missing and cannot be downloaded.
-    """
-    if files := find_mnist(data):
-        images, labels = (read(path) for name, path in files.items() if name.startswith("train") == train)
-        return Digits(images, labels.astype("int64"), MNIST)
-    try:
-        from extras.digits import draw_digits
-    except ImportError:
-        raise UserError("there is no MNIST here, and without extras/ no drawn digits; see --data") from None
-    return Digits(*draw_digits(60_000 if train else 10_000, seed=0 if train else 1), DRAWN)
-
-
-@functools.cache
-def find_mnist(data):
-    """The checked paths of MNIST's files by name, images before labels, or None to go on with drawn digits."""
-    folder, files = Path("data" if data is None else data).expanduser(), {}
-    for name, md5 in PUBLISHED.resources:
-        stem = name.removesuffix(".gz")
-        names = (name, stem, stem.replace("-idx", ".idx"))  # packed, unpacked, and as 7-zip unpacks
-        paths = [place / one for place in (folder, folder / "MNIST" / "raw") for one in names]
-        files[name] = path = next((path for path in paths if path.exists()), folder / name)
-        if path.exists() and calculate_md5(path) != (md5 if path.suffix == ".gz" else UNPACKED[stem]):
-            raise UserError(f"{path} is damaged or not MNIST's: its MD5 sum is another; delete it, or see --data")
-    missing = [name for name, path in files.items() if not path.exists()]
-    if missing and (failure := download(missing, folder)):
-        lacking = f"{folder} lacks {', '.join(missing)}, and no download: {failure}"
-        if data is not None:
-            raise UserError(f"--data {lacking}; put the files there, or name a folder that has them")
-        print(f"{lacking}.\nGoing on with DRAWN digits; for MNIST name its folder with --data.", file=sys.stderr)
-        return None
-    return files
-
-
-def download(names, folder):
-    """Fetches MNIST, and puts the files `names` into `folder`, all or none; returns why that failed, or None."""
-    before, mirrors = socket.getdefaulttimeout(), [mirror for mirror in PUBLISHED.mirrors if answers(mirror)]
-    if not mirrors:
-        return "no mirror answers"
-    with tempfile.TemporaryDirectory() as part:
+def take_place(part, path):
+    """Renames `part` to `path`. On Windows that fails while another program, a viewer
+    or a scanner, holds the file: it is tried for a second, and then left as it is."""
+    for _ in range(10):
         try:
-            socket.setdefaulttimeout(10)  # a connection that dies on the way ends in an error
-            type("MNIST", (PUBLISHED,), {"mirrors": mirrors})(part, download=True)  # checks the MD5 sums
-        except Exception as error:  # whatever a network, a proxy or a mirror comes up with
-            return " ".join(str(error).split())
-        finally:
-            socket.setdefaulttimeout(before)
-        folder.mkdir(parents=True, exist_ok=True)
-        for name in names:
-            with replacing(folder / name) as path:
-                shutil.copy(Path(part, "MNIST", "raw", name), path)
-    return None
+            part.replace(path)
+            return
+        except PermissionError:
+            time.sleep(0.1)
+    print(f"{path}: another program holds this file; it was not saved", file=sys.stderr)
 
 
-def answers(mirror, seconds=7):
-    """Whether a mirror answers in time; a socket's time-out bounds neither the look-up of a name nor the trying of a
-    host's many addresses."""
-    answered, url = threading.Event(), mirror + PUBLISHED.resources[1][0]
-
-    def ask():
-        with contextlib.suppress(Exception), urllib.request.urlopen(url, timeout=seconds):
-            answered.set()
-
-    threading.Thread(target=ask, daemon=True).start()
-    return answered.wait(seconds)
-
-
-# --- The flags, the folder and the end of a run ----------------------------------------------
+@style.context("default")
+def save_figure(figure, path):
+    """Writes a figure of matplotlib in the format of the path's suffix."""
+    path = Path(path)
+    if not path.suffix:
+        raise UserError(f"{path} has no suffix; expected one such as {path}.png")
+    if not path.parent.is_dir():
+        raise UserError(f"{path}: there is no folder {path.parent}; make it first")
+    with replacing(path) as part:
+        figure.savefig(part, dpi=120)
+    print(f"  {path}")
 
 
-def flag_parser(description, batch_size, lr):
+@style.context("default")
+def save_pages(figures, path):
+    """Writes figures as the pages of a PDF."""
+    dateless = {"CreationDate": None}  # the same run gives the same file
+    with replacing(path) as part, PdfPages(part, metadata=dateless) as pdf:
+        for figure in figures:
+            pdf.savefig(figure)
+    print(f"  {path}")
+
+
+@style.context("default")
+def save_animation(figure, draw_frame, count, path):
+    """Writes a GIF. `draw_frame(number)` draws a frame, 0 to `count` - 1, on `figure`;
+    the last one stays for a while."""
+    writer = PillowWriter(fps=3)
+    with replacing(path) as part, writer.saving(figure, part, dpi=100):
+        for number in [*range(count), *[count - 1] * 8]:
+            draw_frame(number)
+            writer.grab_frame()
+    print(f"  {path}")
+
+
+def save_text(text, path):
+    """Writes a text in UTF-8."""
+    with replacing(path) as part:
+        part.write_text(text, "utf-8")
+    print(f"  {path}")
+
+
+def save_weights(state, path):
+    """Writes a dict of tensors for `torch.load(path, weights_only=True)`."""
+    buffer = io.BytesIO()  # to a file, torch.save reports a full disk as a defect
+    torch.save(state, buffer)
+    with replacing(path) as part:
+        part.write_bytes(buffer.getbuffer())
+
+
+def load_weights(path):
+    """The `state_dict` of a model.pt, on the CPU; `UserError` where there is none."""
+    if not Path(path).is_file():
+        raise UserError(f"{path} is missing; a run trained to its end leaves it")
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # there are many ways to be damaged
+        raise UserError(f"{path} is damaged or holds no weights; delete it") from error
+
+
+# --- A run: its flags, its folder, its title, its end --------------------------------
+
+
+def make_parser(description, batch_size, lr):
     """An `ArgumentParser` with the flags that both scripts have."""
-    parser = argparse.ArgumentParser(description=description)
+    parser = argparse.ArgumentParser(description=description, allow_abbrev=False)
     parser.print_usage = lambda file=None: None  # a mistake is one line
     add = parser.add_argument
-    add("--batch-size", type=int, default=batch_size, metavar="N", help="images in a step (%(default)s)")
+    add(
+        "--batch-size",
+        type=int,
+        default=batch_size,
+        metavar="N",
+        help="images in a step (%(default)s)",
+    )
     add("--lr", type=float, default=lr, help="learning rate of Adam (%(default)s)")
-    add("--seed", type=int, default=0, metavar="N", help="start of all random numbers (%(default)s)")
-    add("--data", metavar="DIR", help="folder of MNIST's files; missing ones are downloaded (data)")
-    add("--figures", type=Path, default=Path("figures"), metavar="DIR", help="where pictures go (%(default)s)")
-    add("--device", default="auto", choices=("auto", "cpu", "cuda", "mps"), help="where to compute (%(default)s)")
+    add(
+        "--seed",
+        type=int,
+        default=0,
+        metavar="N",
+        help="start of all random numbers (%(default)s)",
+    )
+    add(
+        "--data",
+        type=Path,
+        default=DATA,
+        metavar="DIR",
+        help="folder of four files, named as MNIST's (data, beside the script)",
+    )
+    add(
+        "--figures",
+        type=Path,
+        default=Path("figures"),
+        metavar="DIR",
+        help="where pictures go (%(default)s)",
+    )
+    add(
+        "--device",
+        default="auto",
+        choices=("auto", "cpu", "cuda", "mps"),
+        help="where to train (%(default)s)",
+    )
     return parser
 
 
-def check_flags(parser, args, **limits):
-    """Ends the script with one line where a flag is not within its limits, `name=(lowest, highest)`; and chooses the
-    device, where that is left to the script."""
-    for name, (low, high) in {"batch_size": (1, 60_000), "lr": (1e-12, 1e6), "seed": (0, 2**63 - 1), **limits}.items():
+def parse_flags(parser, script, **limits):
+    """The flags of a run of `script`, checked.
+
+    A notebook or an editor that calls `main` has a command line of its own in
+    `sys.argv`; then all flags are the defaults.
+
+    Args:
+        limits: lowest and highest value of a flag, by name.
+    """
+    is_ours = Path(sys.argv[0]).name == script
+    args = parser.parse_args(sys.argv[1:] if is_ours else [])
+    limits |= {"batch_size": (1, 60_000), "lr": (1e-12, 1e6), "seed": (0, 2**63 - 1)}
+    for name, (low, high) in limits.items():
         value = getattr(args, name)
         if value is not None and not low <= value <= high:
-            parser.error(f"--{name.replace('_', '-')} {value} is out of range; expected {low} to {high}")
-    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
-    if not there.get(args.device, True):
-        parser.error(f"--device {args.device}: PyTorch finds none here; leave --device out")
-    args.device = next(name for name in there if there[name]) if args.device == "auto" else args.device
+            flag = "--" + name.replace("_", "-")
+            parser.error(f"{flag} {value} is out of range; expected {low} to {high}")
+    args.data = args.data.expanduser()
+    args.device = choose_device(parser, args.device)
+    return args
 
 
-def name_run(parser, args, script, source, length, names):
-    """The folder of a run's pictures, made and tried: `figures/codelet7`, with other settings
-    `figures/codelet7-hidden5`, with drawn digits below `figures/drawn`; and what titles say of the run: "MNIST, 20
-    epochs, --hidden 5". `names` are the flags that make a run what it is; the first is that of its `length`."""
-    values = {name: getattr(args, name) for name in names if getattr(args, name) != parser.get_default(name)}
-    flags = {name.replace("_", "-"): " ".join(map(str, np.ravel(value))) for name, value in values.items()}
-    about = ", ".join([source, length, *(f"--{flag} {text}" for flag, text in flags.items() if flag != names[0])])
-    name = "-".join([script, *(flag + text.replace(" ", "_") for flag, text in flags.items())])
-    if len(name) > 100:  # file systems take 255 bytes
-        name = f"{name[:90]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
-    folder = args.figures.expanduser() / ("" if source == MNIST else "drawn") / name
+def choose_device(parser, name):
+    """The device of that name, or the fastest that is there for "auto"."""
+    is_there = {
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
+        "cpu": True,
+    }
+    if name == "auto":
+        return next(device for device, there in is_there.items() if there)
+    if not is_there[name]:
+        parser.error(f"--device {name}: PyTorch finds none here; leave --device out")
+    return name
+
+
+@dataclass
+class Run:
+    """Where a run's files go, and what the titles of its pictures say of it."""
+
+    folder: Path
+    about: str  # "MNIST, 20 epochs, --hidden 5"
+    data: Path  # folder of the images
+    flags: dict  # the settings that are not the defaults, as text
+
+    @property
+    def is_default(self):
+        return not self.flags
+
+    def sibling(self, name):
+        """The path of something else with the same settings, `figures/name-hidden5`."""
+        return self.folder.with_name(folder_name(name, self.flags))
+
+    @property
+    def page(self):
+        """The path of explore.html; runs with the default settings share one."""
+        folder = self.folder.parent if self.is_default else self.folder
+        return folder / "explore.html"
+
+    def read_page(self):
+        """The text of the page that is there, or None."""
+        return self.page.read_text("utf-8", "replace") if self.page.exists() else None
+
+    def page_images(self):
+        """What the page shows of the data, uint8: the first test image of each digit
+        `(10, 28, 28)`, and the mean of all `(28, 28)`."""
+        images, labels = load_mnist(False, self.data)
+        mean = images.mean(axis=0).round().astype(np.uint8)
+        return images[first_of_each_digit(labels)], mean
+
+    def save_page(self, text):
+        save_text(text, self.page)
+
+    def stamp(self, figure):
+        """Adds to the title of a figure what it is a figure of."""
+        figure.suptitle(f"{figure.get_suptitle()}\n({self.about})".strip())
+
+    def save_figure(self, figure, name):
+        self.stamp(figure)
+        save_figure(figure, self.folder / name)
+
+    def save_images(self, images, name, title="", titles=(), columns=None):
+        self.save_figure(draw_images(images, title, titles, columns), name)
+
+    def save_pages(self, figures, name):
+        for figure in figures:
+            self.stamp(figure)
+        save_pages(figures, self.folder / name)
+
+    def save_animation(self, figure, draw_frame, count, name):
+        self.stamp(figure)
+        save_animation(figure, draw_frame, count, self.folder / name)
+
+    def save_report(self, table, name="report.txt"):
+        """Saves a table of numbers, and prints it."""
+        save_text(f"{self.about}\n\n{table}\n", self.folder / name)
+        print(table)
+
+
+def start_run(parser, args, script, length, settings):
+    """The `Run` of the flags; makes its folder, and tries to write there.
+
+    With the default settings it is `figures/codelet7`, with others a folder such as
+    `figures/codelet7-hidden5`.
+
+    Args:
+        script: the first part of the folder's name.
+        length: how long it trains, in words.
+        settings: the flags that make a run what it is, the first that of the length.
+    """
+    flags = {}
+    for name in settings:
+        if getattr(args, name) != parser.get_default(name):
+            value = " ".join(str(part) for part in np.ravel(getattr(args, name)))
+            flags[name.replace("_", "-")] = value
+    is_mnist = args.data.resolve() == DATA
+    data = "MNIST" if is_mnist else args.data.resolve().name
+    named = [f"--{flag} {flags[flag]}" for flag in flags if flag != settings[0]]
+    about = ", ".join([data, length, *named])
+    if not is_mnist:
+        flags["data"] = data
+    folder = args.figures.expanduser() / folder_name(script, flags)
     folder.mkdir(parents=True, exist_ok=True)
-    tempfile.TemporaryFile(dir=folder).close()
-    return folder, about
+    tempfile.TemporaryFile(dir=folder).close()  # fails now rather than after training
+    return Run(folder, about, args.data, flags)
+
+
+def folder_name(script, flags):
+    """`codelet7-hidden5`: the script, and the flags with their values."""
+    parts = [flag + value.replace(" ", "_") for flag, value in flags.items()]
+    name = "-".join([script, *parts])
+    if len(name) > 100:  # file systems take 255 bytes
+        return f"{name[:90]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+    return name
 
 
 def run(main, script):
-    """Calls `main`; Ctrl-C, a full disk and whatever a user can mend end it in one line."""
+    """Calls `main`; Ctrl-C, a full disk and whatever a user can mend end it in one
+    line."""
     if not hasattr(sys.modules["__main__"], "__file__"):
-        print(f"This is a cell of a notebook; there the script runs with: %run {script}")
+        print(f"This is a cell of a notebook; there it runs with: %run {script}")
         return
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")  # a path in letters it does not know
     threads = torch.get_num_threads()
     try:
         main()
     except KeyboardInterrupt:
         sys.exit(f"{script}: stopped by Ctrl-C")
-    except (UserError, FloatingPointError, ImportError, OSError, MemoryError, RuntimeError) as error:
-        memory = isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and "memory" in str(error))
-        if isinstance(error, RuntimeError) and not memory:
+    except (UserError, FloatingPointError, ImportError, OSError) as error:
+        sys.exit(f"{script}: error: {in_a_line(error)}")
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and "memory" not in str(error):
             raise  # a defect, of which the traceback tells more
-        text = " ".join(str(error).split())[:300]
-        sys.exit(f"{script}: error: {f'out of memory; choose smaller settings ({text})' if memory else text}")
+        sys.exit(f"{script}: error: out of memory; choose smaller settings")
     finally:  # a notebook goes on
         torch.set_num_threads(threads)
         torch.set_flush_denormal(False)
         torch.backends.mkldnn.matmul.fp32_precision = "none"
+
+
+def in_a_line(error):
+    return " ".join(str(error).split())[:300]

@@ -1,1 +1,1 @@
-"""What the assignments do not ask for; both scripts are given numbers, sentences and figures from here."""
+"""What looks at a trained model, and what makes training comfortable."""

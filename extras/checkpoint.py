@@ -1,94 +1,204 @@
-"""A training run, and what of it lies on disk: a dict that `torch.load` reads, on any device.
+"""A training run: what it leaves beside its model, in memory and on disk.
 
-"weights"     the averaged weights, a `state_dict`: `Autoencoder().load_state_dict(torch.load(path)["weights"])`
-"latest"      the weights of the last step, a `state_dict`
-"settings"    what the run was started with; "step", how many steps are done
-"losses"      of each step, float32 `(step,)`
-"kept"        by step: codes of `watched` images, float32 `(M, latent_dim)`, and pictures of eight, `(8, 28, 28)`
-"optimizer", "random"   Adam's state and that of the CPU's random generators, to go on with
+A checkpoint is a dict that `torch.load` reads, on any device:
+
+"weights"    the averaged weights, a `state_dict` of the model
+"latest"     the weights of the last step, a `state_dict`
+"settings"   what the run was started with
+"step"       how many steps are done
+"losses"     of each step, float32 `(step,)`
+"moments"    by step, see `Progress.keep_moment`
+"average", "optimizer", "scheduler", "random"    what is needed to go on
 """
 
-import copy
+import math
+import time
 import zipfile
 
 import numpy as np
 import torch
+from torch.optim.swa_utils import AveragedModel
+
+SAVE_STEPS = 1_000  # between two checkpoints, about seven seconds of training
+MOMENTS = 23  # at which the codes are kept, besides step 0
 
 
-class Run:
-    """Everything that training changes.
+class Progress:
+    """What a training of `autoencoder.train` leaves beside its model.
 
     Args:
-        model: on its device; takes images `(N, 28, 28)` to codes and reconstructions.
-        watched: images `(M, 28, 28)` whose codes are kept on the way, see `keep`.
-        batch_size, lr, seed: images in a step, learning rate of Adam, start of the random choice of images.
-        falls: whether the learning rate falls in the course of the run, see `autoencoder.train`.
-        other: settings that a checkpoint must have in common with the run that loads it.
+        model: on its device; takes images to codes and reconstructions.
+        steps: how many the run is to have in all.
+        path: where the script saves a checkpoint every `SAVE_STEPS` steps, or None.
+        watched: images `(M, 28, 28)` whose codes are kept on the way, or None.
+        painted: images `(K, 28, 28)` whose reconstructions are.
+        threads: how many may compute, where `train` is to choose now and then.
+        settings: what a checkpoint must have in common with the run that loads it.
+
+    Attributes:
+        averaged: the model with averaged weights, which is measured and shown.
+        step, losses, moments: see the top of this file.
     """
 
-    def __init__(self, model, watched, batch_size, lr, seed, falls=False, **other):
-        self.model, self.watched, self.falls = model, watched, falls
-        self.settings = {"batch_size": batch_size, "lr": lr, "seed": seed, **other}
-        self.averaged = copy.deepcopy(model).eval()  # what is measured and shown, see `average`
-        self.optimizer = torch.optim.Adam(model.parameters(), lr=lr, fused=True)
-        self.generator = np.random.default_rng(seed)  # draws the batches
-        self.step, self.losses, self.kept = 0, torch.zeros(0), {}
+    def __init__(
+        self,
+        model,
+        steps,
+        path=None,
+        watched=None,
+        painted=None,
+        threads=None,
+        **settings,
+    ):
+        self.model = model
+        self.steps = steps
+        self.path = path
+        self.watched = watched
+        self.painted = painted
+        self.threads = threads
+        self.settings = settings
+        self.average = AveragedModel(model, multi_avg_fn=self.move_average)
+        self.averaged = self.average.module.eval()
+        self.step = 0
+        self.losses = torch.zeros(steps, device=next(model.parameters()).device)
+        self.moments = {}
+        self.moment_steps = set(np.geomspace(1, steps, MOMENTS).round().astype(int))
+        self.saved = None
+        self.start = time.monotonic()
 
     @torch.no_grad()
-    def average(self):
-        """Moves the averaged weights towards the model's, which shake at a constant learning rate: a moving average
-        over about the last ninth of the steps (polynomial decay with eta = 8, Shamir & Zhang 2013, arXiv:1212.1824)."""
-        every = 1 if self.step <= 1_000 else 10  # later on, each tenth step is as good, and costs a tenth
-        if self.step % every == 0:
-            for mean, weight in zip(self.averaged.parameters(), self.model.parameters(), strict=True):
-                mean.lerp_(weight, 9 * every / (self.step + 8))
+    def move_average(self, averaged, current, _):
+        """Moves the averaged weights towards the current ones, which shake at a
+        constant learning rate: a moving average over about the last ninth of the steps
+        (polynomial decay with eta = 8, Shamir & Zhang 2013, arXiv:1212.1824)."""
+        share = 9 * self.every / (self.step + 8)
+        for mean, weight in zip(averaged, current, strict=True):
+            mean.lerp_(weight, share)
+
+    @property
+    def every(self):
+        """Steps between two moves of the average: later on, each tenth is as good."""
+        return 1 if self.step <= 1_000 else 10
 
     @torch.no_grad()
-    def keep(self):
-        """Keeps what the averaged model makes of the watched images at this step."""
-        codes, pictures = self.averaged(self.watched)
-        self.kept[self.step] = codes.cpu(), pictures[:8].clone().cpu()  # a slice would be saved whole
+    def keep_moment(self):
+        """Keeps what the averaged model makes of the images at this step."""
+        if self.watched is None:
+            return
+        codes = self.averaged.encode(self.watched)
+        pictures = self.averaged.decode(self.averaged.encode(self.painted))
+        self.moments[self.step] = {"codes": codes.cpu(), "pictures": pictures.cpu()}
+
+    def begin(self, optimizer, scheduler, generator):
+        """Takes what `train` made for itself, sets it to where the checkpoint was, and
+        returns how many steps are done.
+
+        Raises:
+            ValueError: the learning rate was planned to end earlier.
+        """
+        self.optimizer = optimizer
+        self.scheduler = scheduler
+        self.generator = generator
+        if self.saved:
+            planned = self.saved["scheduler"]["total_iters"]
+            if scheduler.end_factor != 1 and planned != self.steps:
+                raise ValueError(
+                    f"the learning rate was planned to fall to 0 by step {planned:,}; "
+                    f"a run of {self.steps:,} steps has to start anew"
+                )
+            optimizer.load_state_dict(self.saved["optimizer"])
+            scheduler.load_state_dict(self.saved["scheduler"])
+            generator.bit_generator.state = self.saved["random"]["numpy"]
+            torch.set_rng_state(self.saved["random"]["torch"])
+        if self.step == 0:
+            self.keep_moment()
+        self.start = time.monotonic()
+        return self.step
+
+    def after_step(self, step, loss):
+        """Takes note of a step, 1 for the first, and says every 1,000 how it goes.
+
+        Raises:
+            FloatingPointError: the loss became infinite or NaN.
+        """
+        self.step = step
+        self.losses[step - 1] = loss.detach()
+        if step % self.every == 0:
+            self.average.update_parameters(self.model)
+        if step in self.moment_steps:
+            self.keep_moment()
+        if self.is_due():
+            self.report()
+
+    def is_due(self):
+        """Whether it is time to save a checkpoint."""
+        return self.step % SAVE_STEPS == 0 or self.step == self.steps
+
+    def report(self):
+        """Prints the mean loss of the last 1,000 steps, and how long it will take."""
+        last = self.losses[max(0, self.step - SAVE_STEPS) : self.step]
+        loss = last.mean().item()
+        if not math.isfinite(loss):
+            raise FloatingPointError(
+                f"the loss became {loss} by step {self.step}; try a smaller --lr"
+            )
+        seconds = time.monotonic() - self.start
+        self.start = time.monotonic()
+        minutes = (self.steps - self.step) / SAVE_STEPS * seconds / 60
+        print(
+            f"step {self.step:,}/{self.steps:,}, loss {loss:#.4g}, "
+            f"{minutes:.1f} minutes left",
+            flush=True,
+        )
 
     def state(self):
-        """The dict that goes to disk, see the top of this file; its tensors lie on the CPU."""
-        return on_cpu({
+        """The dict that goes to disk, see the top of this file."""
+        return {
             "weights": self.averaged.state_dict(),
             "latest": self.model.state_dict(),
             "settings": self.settings,
             "step": self.step,
-            "losses": self.losses[: self.step].clone(),  # a slice would be saved with all that it is a slice of
-            "kept": self.kept,
+            "losses": self.losses[: self.step].clone(),  # else all would be saved
+            "moments": self.moments,
+            "average": self.average.n_averaged,
             "optimizer": self.optimizer.state_dict(),
-            "random": {"numpy": self.generator.bit_generator.state, "cpu": torch.get_rng_state()},
-        })  # fmt: skip
+            "scheduler": self.scheduler.state_dict(),
+            "random": {
+                "numpy": self.generator.bit_generator.state,
+                "torch": torch.get_rng_state(),
+            },
+        }
 
     def load(self, path):
-        """Takes over the run that lies at `path`.
+        """Takes over the run that lies at `path`, and returns itself.
 
         Raises:
-            ValueError: it is damaged, or was started with another model or other settings.
+            ValueError: it is damaged, or was started with another model or other
+                settings.
         """
         try:
-            with zipfile.ZipFile(path) as file:
-                if damaged := file.testzip():  # `torch.load` takes a flipped byte without a word
-                    raise zipfile.BadZipFile(damaged)
-            saved = torch.load(path, map_location="cpu", weights_only=True)
+            saved = read_checkpoint(path)
             self.averaged.load_state_dict(saved["weights"])
             self.model.load_state_dict(saved["latest"])
-            self.optimizer.load_state_dict(saved["optimizer"])
-            self.step, self.losses, self.kept = saved["step"], saved["losses"], saved["kept"]
-            self.generator.bit_generator.state = saved["random"]["numpy"]
-            torch.set_rng_state(saved["random"]["cpu"])
+            self.average.n_averaged = saved["average"].to(self.losses.device)
+            self.step = saved["step"]
+            self.losses[: self.step] = saved["losses"]
+            self.moments = saved["moments"]
+            settings = saved["settings"]
         except Exception as error:  # there are many ways to be damaged
-            raise ValueError(f"it is damaged, or of another model ({' '.join(str(error).split())[:150]})") from error
-        if saved["settings"] != self.settings:
-            raise ValueError(f"it was started with {saved['settings']}, not with {self.settings}")
+            why = " ".join(str(error).split())[:150]
+            raise ValueError(f"it is damaged, or of another model ({why})") from error
+        if self.settings and settings != self.settings:
+            raise ValueError(f"it was started with {settings}, not {self.settings}")
+        self.settings = settings
+        self.saved = saved
+        return self
 
 
-def on_cpu(tree):
-    """Dicts, lists and tuples of tensors, with all tensors on the CPU."""
-    if isinstance(tree, torch.Tensor):
-        return tree.cpu()
-    if isinstance(tree, dict):
-        return {key: on_cpu(value) for key, value in tree.items()}
-    return type(tree)(map(on_cpu, tree)) if isinstance(tree, (list, tuple)) else tree
+def read_checkpoint(path):
+    """The dict at `path`, on the CPU; fails where a byte of the file has changed, which
+    `torch.load` takes without a word."""
+    with zipfile.ZipFile(path) as file:
+        if damaged := file.testzip():
+            raise zipfile.BadZipFile(damaged)
+    return torch.load(path, map_location="cpu", weights_only=True)

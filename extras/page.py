@@ -37,21 +37,40 @@ def describe(module):
         return []
     if isinstance(module, nn.Linear):
         weight, scale = to_int16(module.weight, dim=1)
-        return [{"type": kind, "weight": weight, "scale": scale, "bias": module.bias.float()}]
+        return [
+            {
+                "type": kind,
+                "weight": weight,
+                "scale": scale,
+                "bias": module.bias.float(),
+            }
+        ]
     if isinstance(module, nn.LayerNorm):
-        return [{"type": kind, "weight": module.weight.float(), "bias": module.bias.float(), "eps": module.eps}]
+        return [
+            {
+                "type": kind,
+                "weight": module.weight.float(),
+                "bias": module.bias.float(),
+                "eps": module.eps,
+            }
+        ]
     if isinstance(module, ACTIVATIONS):
         return [{"type": kind}]
-    raise ValueError(f"the page cannot compute {module}, only Linear, LayerNorm, Residual, ReLU, SiLU, Tanh, Sigmoid")
+    raise ValueError(
+        f"the page cannot compute {module}, only Linear, LayerNorm, Residual, ReLU, SiLU, Tanh, Sigmoid"
+    )
 
 
 def to_int16(values, dim):
     """Whole numbers of 16 bits, and the float32 scales that they are to be taken times, one along `dim`."""
-    scale = values.abs().amax(dim=dim, keepdim=True).clamp(min=1e-30) / torch.iinfo(torch.int16).max
+    scale = (
+        values.abs().amax(dim=dim, keepdim=True).clamp(min=1e-30)
+        / torch.iinfo(torch.int16).max
+    )
     return (values / scale).round().short(), scale.float()
 
 
-def plane_entry(model, plane, unfolding, random, spread, facts):
+def plane_entry(model, plane, unfolding, random, facts, spread=""):
     """What the page gets of a dense or variational autoencoder.
 
     Args:
@@ -64,15 +83,24 @@ def plane_entry(model, plane, unfolding, random, spread, facts):
     Raises:
         ValueError: see `describe`.
     """
+    unfolding = vars(unfolding).copy()
+    unfolding.pop("pictures")
+    random = plane.codes[:100]
     codes, scale = to_int16(torch.as_tensor(unfolding["codes"]).float(), dim=(1, 2))
     return {
         "encoder": (encoder := describe(model.encoder)),
         "decoder": describe(model.decoder),
-        "posterior": len(encoder[-1]["bias"]) > 2,  # whether the encoder gives logvar, too
+        "posterior": len(encoder[-1]["bias"])
+        > 2,  # whether the encoder gives logvar, too
         "codes": plane.codes.astype(np.float32),
         "labels": plane.labels.astype(np.uint8),
         "views": [plane.limits, plane.middle],
-        "unfolding": {**unfolding, "codes": codes, "scale": scale, "labels": unfolding["labels"].astype(np.uint8)},
+        "unfolding": {
+            **unfolding,
+            "codes": codes,
+            "scale": scale,
+            "labels": unfolding["labels"].astype(np.uint8),
+        },
         "random": torch.as_tensor(random).float(),
         "spread": spread,
         "facts": facts,
@@ -83,8 +111,14 @@ def sparse_entry(model, mean, std, facts):
     """What the page gets of a sparse autoencoder whose pixels are normalised with `mean` and `std`: two layers more,
     from pixels in [0, 1] and back to them. `facts` say in words how it was trained. Raises as `describe` does."""
     return {
-        "encoder": [{"type": "Affine", "times": 1 / std, "plus": -mean / std}, *describe(model.encoder)],
-        "decoder": [*describe(model.decoder), {"type": "Affine", "times": std, "plus": mean}],
+        "encoder": [
+            {"type": "Affine", "times": 1 / std, "plus": -mean / std},
+            *describe(model.encoder),
+        ],
+        "decoder": [
+            *describe(model.decoder),
+            {"type": "Affine", "times": std, "plus": mean},
+        ],
         "white": mean + std,  # the lightest grey that a Tanh can give
         "facts": facts,
     }
@@ -94,16 +128,23 @@ def sweep_entry(models, weights, errors, means, mean, std):
     """What the page gets of K sparse autoencoders, trained with K weights of the penalty, sorted; `errors` are their
     mean squared test errors, `means` their mean activations over all nodes."""
     entries = [sparse_entry(model, mean, std, "") for model in models]
-    return {"models": entries, "weights": list(weights), "errors": list(errors), "means": list(means)}
+    return {
+        "models": entries,
+        "weights": list(weights),
+        "errors": list(errors),
+        "means": list(means),
+    }
 
 
 def as_json(array):
     """An array or a tensor as the page reads it, for `json.dumps`."""
-    array = np.ascontiguousarray(array.detach().cpu() if isinstance(array, torch.Tensor) else array)
+    array = np.ascontiguousarray(
+        array.detach().cpu() if isinstance(array, torch.Tensor) else array
+    )
     return {"dtype": array.dtype.name, "base64": base64.b64encode(array).decode()}
 
 
-def put(page, key, entry, samples, mean_image, drawn, colours):
+def put(page, key, entry, samples, mean_image, drawn=False, colours=()):
     """The text of the page with the entry of the model `key` replaced, and those of all other models kept.
 
     Args:
@@ -117,10 +158,20 @@ def put(page, key, entry, samples, mean_image, drawn, colours):
         ValueError: a loss or an error is infinite or NaN.
     """
     try:
-        kept = dict(json.loads(re.search(DATA.format("(.*?)"), page, re.DOTALL)[1])["models"])
+        kept = dict(
+            json.loads(re.search(DATA.format("(.*?)"), page, re.DOTALL)[1])["models"]
+        )
     except (TypeError, ValueError, KeyError):  # no page, or not ours
         kept = {}
     models = {**kept, key: entry}
-    data = {"drawn": drawn, "colours": colours, "samples": list(samples), "mean": mean_image, "models": models}
-    block = json.dumps(data, default=as_json, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
+    data = {
+        "drawn": drawn,
+        "colours": colours,
+        "samples": list(samples),
+        "mean": mean_image,
+        "models": models,
+    }
+    block = json.dumps(
+        data, default=as_json, separators=(",", ":"), allow_nan=False
+    ).replace("<", "\\u003c")
     return TEMPLATE.read_text("utf-8").replace(DATA.format("null"), DATA.format(block))
