@@ -472,20 +472,14 @@ def save_page(run, model, record, dots, unfolding):
 
 
 def save_comparison(run, kind, model, record, sample):
-    """Saves `unruly_or_tamed.png`: both models side by side, by one judge.
-
-    The other one is that of a run with the same settings; where there is none, the
-    committed one. Of other data than MNIST there is none.
-    """
+    """Saves `unruly_or_tamed.png`: both models side by side, by one judge."""
     other_key = "autoencoder" if kind is KINDS["variational"] else "variational"
-    other_path = run.sibling(other_key) / "model.pt"
-    other_name = KINDS[other_key].name
-    if not other_path.exists():
-        if run.data.resolve() != utils.DATA:
-            return
-        other_path = utils.FIGURES / other_key / "model.pt"
-        other_name = f"{other_name} (figures/{other_key})"
-    models = {kind.name: model, other_name: load(other_path)}
+    path = find_other(run, other_key)
+    if path is None:
+        return
+    is_own = path.parent == run.sibling(other_key)
+    where = "" if is_own else f" (figures/{other_key})"
+    models = {kind.name: model, KINDS[other_key].name + where: load(path)}
     judge = plane.make_judge(record.train, models.values())
     planes = {}
     random = {}
@@ -497,6 +491,18 @@ def save_comparison(run, kind, model, record, sample):
     run.stamp(figure)
     path = run.sibling("unruly_or_tamed")
     utils.save_figure(figure, path.with_name(f"{path.name}.png"))
+
+
+def find_other(run, key):
+    """The path of the other model: of a run with the same settings or, for MNIST, of
+    the committed run; None where there is none."""
+    own = run.sibling(key) / "model.pt"
+    committed = utils.FIGURES / key / "model.pt"
+    if own.exists():
+        return own
+    if run.data.resolve() == utils.DATA and committed.exists():
+        return committed
+    return None
 
 
 def save_code(run, code):

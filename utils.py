@@ -44,7 +44,7 @@ def read_idx(path):
     dimensions = content[3]
     shape = np.frombuffer(content, ">i4", count=dimensions, offset=4)
     values = np.frombuffer(content, np.uint8, offset=4 + 4 * dimensions)
-    return values.reshape(shape)
+    return values.reshape(shape).copy()  # that may be written to
 
 
 def load_mnist(train=True, folder=DATA, read=read_idx):
@@ -154,10 +154,10 @@ def read_grey(path):
 
 
 def place_of(profile):
-    """Where the first of up to 20 pixels goes, so that the middle of `profile`, the ink
-    along them, comes to the middle of 28."""
-    middle = (np.arange(len(profile)) + 0.5) @ profile / profile.sum()
-    return int(np.clip(round(14 - middle), 0, 28 - len(profile)))
+    """Where the first of up to 20 pixels goes, so that the centre of mass of `profile`,
+    the ink along them, comes to pixel 14 of 0 to 27, as in MNIST."""
+    centre = np.arange(len(profile)) @ profile / profile.sum()
+    return int(np.clip(round(14 - centre), 0, 28 - len(profile)))
 
 
 # --- Pictures ------------------------------------------------------------------------
@@ -190,7 +190,7 @@ def show(images, path=None, title="", titles=(), columns=None):
     if path:
         save_figure(draw_images(images, title, titles, columns), path)
         return
-    figure = draw_images(images, title, titles, columns, pyplot.figure())
+    figure = draw_images(images, title, titles, columns, pyplot.figure)
     silent = backend_registry.list_builtin(BackendFilter.NON_INTERACTIVE)
     if pyplot.get_backend().lower() in silent:
         print(
@@ -201,8 +201,8 @@ def show(images, path=None, title="", titles=(), columns=None):
     pyplot.close(figure)
 
 
-def draw_images(images, title="", titles=(), columns=None, figure=None):
-    """The figure that `show` shows or saves; drawn on `figure`, if one is given."""
+def draw_images(images, title="", titles=(), columns=None, make_figure=Figure):
+    """The figure that `show` shows or saves."""
     pictures = [as_picture(image) for image in split_images(images)]
     if not pictures:
         raise ValueError("there is no image to show: the list is empty")
@@ -211,8 +211,7 @@ def draw_images(images, title="", titles=(), columns=None, figure=None):
     height, width = pictures[0].shape[:2]
     inches = max(3, 280 / max(height, columns * width)) / 100  # a pixel
     title_inches = 0.45 if titles else 0.15
-    figure = figure or Figure()
-    figure.set_layout_engine("constrained")
+    figure = make_figure(layout="constrained")
     figure.set_size_inches(
         max(4, columns * (width * inches + 0.15)),
         rows * (height * inches + title_inches) + 0.6,

@@ -111,4 +111,4 @@ def effective_number(counts):
 
 def row(name, *cells):
     """A line of a table: a name and right-aligned cells."""
-    return f"{name:44}" + "".join(f"{cell:>14}" for cell in cells)
+    return f"{name:40}" + "".join(f"{cell:>16}" for cell in cells)

@@ -223,12 +223,12 @@ def analyse(model, train_set, test_set):
         controls=controls(model, test, judge),
         errors={
             "model": F.mse_loss(reconstruct(model, test.images), test.images).item(),
-            "principal c.": F.mse_loss(copies, test.images).item(),
+            "2 components": F.mse_loss(copies, test.images).item(),
             "mean image": F.mse_loss(mean_image, test.images).item(),
         },
         right={
             "model": codes.right,
-            "principal c.": share_right(linear_votes, test.labels),
+            "2 components": share_right(linear_votes, test.labels),
         },
     )
 
@@ -279,7 +279,7 @@ def format_codes(record):
 
 def format_random(random):
     """A line for each of the `RandomCodes`."""
-    lines = [row("pictures", "recognised", "different digits")]
+    lines = [row("pictures", "recognised", "different")]
     for one in random:
         lines.append(row(one.name, f"{one.recognised:.0%}", f"{one.different:.1f}"))
     return "\n".join(lines)
@@ -334,7 +334,7 @@ def names_with_room(plane, limits):
     own = [plane.codes[plane.labels == digit] for digit in range(10)]
     medians = np.array([np.median(codes, axis=0) for codes in own])
     apart = np.abs(medians[:, None] - medians).max(axis=2) + 1e9 * np.eye(10)
-    has_room = apart.min(axis=1) > 0.06 * np.ptp(limits[0])
+    has_room = apart.min(axis=1) > 0.045 * np.ptp(limits[0])
     return {d: medians[d] for d in np.flatnonzero(has_room & inside(medians, limits))}
 
 
@@ -595,7 +595,7 @@ def unfolding_frames(unfolding):
 def comparison_figure(planes, random):
     """`unruly_or_tamed.png`: the codes of models, `Plane`s by name, and for each what
     becomes of two kinds of random codes, `random[name]`."""
-    figure = sheet(11, 10.5, "Codes, and random codes decoded")
+    figure = sheet(11, 9.8, "Codes, and random codes decoded")
     places = []
     for number in range(len(planes)):
         places.append([f"plane {number}"] * 2)

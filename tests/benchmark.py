@@ -54,10 +54,16 @@ def handed_out(data, folder):
     raw.mkdir(parents=True)
     for name, _ in MNIST.resources:
         extract_archive(Path(data, name), raw)
-    transform = transforms.Compose([transforms.ToTensor(), transforms.Normalize((codelet7.MEAN,), (codelet7.STD,))])
-    loader = DataLoader(MNIST(folder, train=True, transform=transform), batch_size=64, shuffle=True)
+    transform = transforms.Compose(
+        [transforms.ToTensor(), transforms.Normalize((codelet7.MEAN,), (codelet7.STD,))]
+    )
+    loader = DataLoader(
+        MNIST(folder, train=True, transform=transform), batch_size=64, shuffle=True
+    )
     model = codelet7.SparseAutoencoder(784, 10)
-    return usual_loop(model, lambda: (images for images, _ in loader), model.loss_function)
+    return usual_loop(
+        model, lambda: (images for images, _ in loader), model.loss_function
+    )
 
 
 def notebook(data):
@@ -66,14 +72,26 @@ def notebook(data):
 
     def batches():
         while True:
-            yield torch.tensor(images[np.random.randint(0, len(images), 200)], dtype=torch.float32)
+            yield torch.tensor(
+                images[np.random.randint(0, len(images), 200)], dtype=torch.float32
+            )
 
-    return usual_loop(autoencoder.Autoencoder(), batches, lambda images, _, others: F.mse_loss(others, images))
+    return usual_loop(
+        autoencoder.Autoencoder(),
+        batches,
+        lambda images, _, others: F.mse_loss(others, images),
+    )
 
 
 def ours(data, matmul=torch.backends.mkldnn.matmul):
     """autoencoder.py's own training, with the products that it allows itself."""
-    run = Run(autoencoder.Autoencoder(), torch.rand(8, 28, 28), batch_size=200, lr=1e-3, seed=0)
+    run = Run(
+        autoencoder.Autoencoder(),
+        torch.rand(8, 28, 28),
+        batch_size=200,
+        lr=1e-3,
+        seed=0,
+    )
     autoencoder.allow_fast_products()
     allowed, matmul.fp32_precision = matmul.fp32_precision, "none"
 
@@ -87,22 +105,40 @@ def ours(data, matmul=torch.backends.mkldnn.matmul):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", required=True, help="folder of MNIST's four files, packed")
-    parser.add_argument("--rounds", type=int, default=7, help="times that each is timed")
+    parser.add_argument(
+        "--data", required=True, help="folder of MNIST's four files, packed"
+    )
+    parser.add_argument(
+        "--rounds", type=int, default=7, help="times that each is timed"
+    )
     args = parser.parse_args()
     images, labels, source = utils.load_digits(True, args.data)
-    loader = codelet7.make_dataloader(utils.Digits(images[:12_800], labels[:12_800], source))  # 200 batches
+    loader = codelet7.make_dataloader(
+        utils.Digits(images[:12_800], labels[:12_800], source)
+    )  # 200 batches
     model = codelet7.SparseAutoencoder(784, 10)
     with tempfile.TemporaryDirectory() as folder:
         contestants = {  # threads, the function, and how many batches or steps
             "the pipeline handed out": (1, handed_out(args.data, folder), 200),
             "codelet7.py": (1, lambda _: codelet7.train(model, loader, 1, 1e-4), 200),
-            "nine models": (1, lambda _: sweep.train(model, WEIGHTS, loader, 1, 1e-4), 200),
-            **{f"a notebook's loop, {n} threads": (n, notebook(args.data), 100) for n in (1, 2)},
-            **{f"autoencoder.py, {n} threads": (n, ours(args.data), 100) for n in (1, 2)},
+            "nine models": (
+                1,
+                lambda _: sweep.train(model, WEIGHTS, loader, 1, 1e-4),
+                200,
+            ),
+            **{
+                f"a notebook's loop, {n} threads": (n, notebook(args.data), 100)
+                for n in (1, 2)
+            },
+            **{
+                f"autoencoder.py, {n} threads": (n, ours(args.data), 100)
+                for n in (1, 2)
+            },
         }
         times = {name: [] for name in contestants}
-        for round, (name, (threads, train, count)) in itertools.product(range(args.rounds + 1), contestants.items()):
+        for round, (name, (threads, train, count)) in itertools.product(
+            range(args.rounds + 1), contestants.items()
+        ):
             torch.set_num_threads(threads)
             start = time.perf_counter()
             with contextlib.redirect_stdout(io.StringIO()):
@@ -110,12 +146,23 @@ def main():
             if round:  # the first warms up
                 times[name].append((time.perf_counter() - start) / count * 1e3)
     middle = {name: statistics.median(values) for name, values in times.items()}
-    fastest = [min([name for name in times if kind in name], key=middle.get) for kind in ("loop", "autoencoder")]
-    pairs = ("the pipeline handed out", "codelet7.py", 1), ("nine models", "codelet7.py", 9), (*fastest, 1)
+    fastest = [
+        min([name for name in times if kind in name], key=middle.get)
+        for kind in ("loop", "autoencoder")
+    ]
+    pairs = (
+        ("the pipeline handed out", "codelet7.py", 1),
+        ("nine models", "codelet7.py", 9),
+        (*fastest, 1),
+    )
     for above, below, share in pairs:
-        ratios = [a / b / share for a, b in zip(times[above], times[below], strict=True)]
+        ratios = [
+            a / b / share for a, b in zip(times[above], times[below], strict=True)
+        ]
         each = f" (each of the {share})" if share > 1 else ""
-        print(f"{statistics.median(ratios):5.2f}  {above}{each} / {below}, from {min(ratios):.2f} to {max(ratios):.2f}")
+        print(
+            f"{statistics.median(ratios):5.2f}  {above}{each} / {below}, from {min(ratios):.2f} to {max(ratios):.2f}"
+        )
     for name, value in middle.items():
         print(f"{value:8.2f} ms a step  {name}")
 

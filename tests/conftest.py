@@ -1,54 +1,89 @@
-"""What several test files share: one thread, few digits, and a script run as a user runs it."""
+"""What several test files share: one thread, a few digits of MNIST, and a script run as
+a user runs it."""
 
+import gzip
 import os
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
-os.environ.update(OMP_NUM_THREADS="1", MKL_NUM_THREADS="1", MPLBACKEND="agg")  # several threads slow tests down
+os.environ.update(OMP_NUM_THREADS="1", MKL_NUM_THREADS="1", MPLBACKEND="agg")
 
 import pytest
+import torch
 
 import autoencoder
 import codelet7
 import utils
-from extras.digits import draw_digits
 
 ROOT = Path(__file__).parents[1]
 SCRIPTS = {"codelet7.py": codelet7, "autoencoder.py": autoencoder}
+FEW = {"train": 3_000, "t10k": 1_000}
+
+
+def pytest_collection_modifyitems(items):
+    """What trains a model to its end, or waits for such a training, is slow."""
+    for item in items:
+        if {"mnist_run", "figures"} & set(getattr(item, "fixturenames", ())):
+            item.add_marker("slow")
 
 
 @pytest.fixture(scope="session")
-def digits():
-    """3,000 drawn digits to train on, and 1,000 to test, two `utils.Digits`."""
-    return utils.Digits(*draw_digits(3_000, 0), utils.DRAWN), utils.Digits(*draw_digits(1_000, 1), utils.DRAWN)
-
-
-@pytest.fixture
-def script(digits, monkeypatch, tmp_path, capsys):
-    """Function that runs a script in this process, in an empty folder and on few digits, as a user does on the command
-    line; it returns the exit status and what was printed."""
-
-    def run(name, *arguments):
-        monkeypatch.setattr(sys, "argv", [name, *map(str, arguments)])
-        status = 0
-        try:
-            utils.run(SCRIPTS[name].main, name)
-        except SystemExit as end:
-            status = 1 if isinstance(end.code, str) else end.code
-            print(end.code if isinstance(end.code, str) else "", file=sys.stderr)
-        out, errors = capsys.readouterr()
-        return status, out, errors.strip()
-
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(utils, "load_digits", lambda train=True, data=None, read=None: digits[not train])
-    monkeypatch.setattr(autoencoder, "PLOTTED", 2_000)
-    autoencoder.load_tensors.cache_clear()
-    return run
-
-
-def needs_mnist():
-    """The folder of MNIST's files; skips the test where there is none."""
-    folder = os.environ.get("MNIST_DIR")
-    if not folder:
-        pytest.skip("MNIST_DIR does not name the folder of MNIST's files")
+def few(tmp_path_factory):
+    """A data folder with the first 3,000 training and 1,000 test images of MNIST."""
+    folder = tmp_path_factory.mktemp("few")
+    for part, count in FEW.items():
+        cut(part, "images-idx3", count, 16, 28 * 28, folder)
+        cut(part, "labels-idx1", count, 8, 1, folder)
     return folder
+
+
+def cut(part, kind, count, header, size, folder):
+    name = f"{part}-{kind}-ubyte.gz"
+    content = gzip.decompress((utils.DATA / name).read_bytes())
+    sizes = content[:4] + count.to_bytes(4, "big") + content[8:header]
+    values = content[header : header + count * size]
+    (folder / name).write_bytes(gzip.compress(sizes + values, 1))
+
+
+@pytest.fixture(scope="session")
+def images(few):
+    """1,000 test images as `autoencoder.py` takes them, `(1000, 28, 28)`."""
+    return torch.from_numpy(utils.load_mnist(False, few)[0]) / 255
+
+
+@pytest.fixture(scope="session")
+def labels(few):
+    return torch.from_numpy(utils.load_mnist(False, few)[1])
+
+
+@pytest.fixture(scope="session")
+def normalised(few):
+    """The same as `codelet7.py` takes them, `(1000, 1, 28, 28)`."""
+    loader = codelet7.make_dataloader(*utils.load_mnist(False, few))
+    return loader.dataset.tensors[0]
+
+
+def run_script(name, *arguments):
+    """Runs a script in this process, as a user does on the command line; returns its
+    exit status and the line it ended with."""
+    before = sys.argv
+    sys.argv = [name, *map(str, arguments)]
+    try:
+        utils.run(SCRIPTS[name].main, name)
+    except SystemExit as end:
+        is_line = isinstance(end.code, str)
+        return SimpleNamespace(status=1 if is_line else end.code, line=end.code)
+    finally:
+        sys.argv = before
+    return SimpleNamespace(status=0, line="")
+
+
+@pytest.fixture(scope="session")
+def mnist_run():
+    """The model of codelet7.py's default settings, and its losses."""
+    torch.manual_seed(0)
+    model = codelet7.SparseAutoencoder(28 * 28, 10)
+    loader = codelet7.make_dataloader(*utils.load_mnist())
+    losses = codelet7.train(model, loader, 20, 1e-4)
+    return SimpleNamespace(model=model, losses=losses)

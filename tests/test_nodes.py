@@ -1,4 +1,7 @@
-"""Hidden nodes: measured as by other code, told as they were measured, drawn within their pages."""
+"""Hidden nodes: measured as by NumPy, tabled as measured, drawn within their pages."""
+
+import copy
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -7,147 +10,178 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 import codelet7
 from extras import nodes
-from extras.digits import draw_digits
 
 
-def images_of(count, seed=0):
-    images, labels = draw_digits(count, seed)
-    images = torch.from_numpy(images).float().div(255).sub(codelet7.MEAN).div(codelet7.STD).unsqueeze(1)
-    return images, torch.from_numpy(labels).long()
+@pytest.fixture(scope="module")
+def model():
+    torch.manual_seed(1)
+    return codelet7.SparseAutoencoder(784, 3)
 
 
-def node(by_digit, digit=0.3, shape=0.2, goes_with=(0.1, -0.2, 0, 0, 0, 0), alike=(0,) * 10):
-    return nodes.Node(sum(by_digit) / 10, list(by_digit), digit, shape, list(goes_with), list(alike), np.eye(28))
+@pytest.fixture(scope="module")
+def found(model, normalised, labels):
+    return nodes.measure_nodes(model, normalised, labels)
+
+
+def hidden_by_numpy(model, images):
+    x = images.flatten(1).double().numpy()
+    weight = model.encoder[0].weight.detach().double().numpy()
+    bias = model.encoder[0].bias.detach().double().numpy()
+    return 1 / (1 + np.exp(-x @ weight.T - bias))
 
 
 def fits(*figures):
     """Whatever is drawn lies within its figure."""
     for figure in figures:
         box = figure.get_tightbbox(FigureCanvasAgg(figure).get_renderer())
-        assert (box.min >= 0).all() and (box.max <= figure.get_size_inches()).all(), box
+        assert (box.min >= 0).all(), box
+        assert (box.max <= figure.get_size_inches()).all(), box
 
 
-def regression(y, x):
-    """R^2 of a linear regression with a constant, by least squares in float64."""
-    x = np.column_stack((np.ones(len(y)), x))
-    return 1 - (y - x @ np.linalg.lstsq(x, y, rcond=None)[0]).var() / y.var()
+def texts(figure):
+    with_text = figure.findobj(lambda artist: hasattr(artist, "get_text"))
+    return " ".join(artist.get_text() for artist in with_text)
+
+
+def test_nodes_are_those_of_numpy(model, normalised, labels, found):
+    hidden = hidden_by_numpy(model, normalised)
+    digits = [hidden[labels == digit].mean(axis=0) for digit in range(10)]
+    np.testing.assert_allclose(found.mean, hidden.mean(axis=0), rtol=1e-5)
+    np.testing.assert_allclose(found.by_digit.T, digits, rtol=1e-5)
+    predicted = np.array(digits)[labels]
+    explained = 1 - (hidden - predicted).var(axis=0) / hidden.var(axis=0)
+    np.testing.assert_allclose(found.explained, explained, atol=1e-4)
+    weight = model.decoder[0].weight.detach().numpy()
+    np.testing.assert_array_equal(found.painted[2].ravel(), weight[:, 2])
+
+
+def test_extremes_are_those_of_numpy(model, normalised, labels, found):
+    order = hidden_by_numpy(model, normalised)[:, 1].argsort()
+    assert found.least_active[1, :5].tolist() == order[:5].tolist()
+    assert found.most_active[1, :5].tolist() == order[:-6:-1].tolist()
+    expected = np.bincount(labels[order[-100:].copy()], minlength=10)
+    assert found.most_digits[1].tolist() == expected.tolist()
+
+
+def test_a_node_stands_for_a_digit_if_twice_as_active():
+    by_digit = np.full((3, 10), 0.4)
+    by_digit[1, 7] = 0.79
+    by_digit[2, 7] = 0.81
+    same = SimpleNamespace(by_digit=by_digit)
+    assert nodes.NodeMeasures.standing_for_a_digit(same) == 1
+
+
+def test_the_whole_model_is_that_of_numpy(model, normalised, labels):
+    data = normalised, labels
+    found = nodes.measure_model(model, *data, normalised[:500], labels[:500])
+    x = normalised.flatten(1).double().numpy()
+    hidden = hidden_by_numpy(model, normalised)
+    weight = model.decoder[0].weight.detach().double().numpy()
+    bias = model.decoder[0].bias.detach().double().numpy()
+    errors = (np.tanh(hidden @ weight.T + bias) - x) ** 2
+    rounded = (np.tanh(hidden.round() @ weight.T + bias) - x) ** 2
+    mean = hidden.mean(axis=0)
+    penalty = np.sum(0.05 * np.log(0.05 / mean) + 0.95 * np.log(0.95 / (1 - mean)))
+    assert found.error == pytest.approx(errors.mean(), rel=1e-5)
+    assert found.test_error == pytest.approx(errors[:500].mean(), rel=1e-5)
+    assert found.rounded_error == pytest.approx(rounded.mean(), rel=1e-5)
+    share = 1e-4 * penalty / (errors.mean() + 1e-4 * penalty)
+    assert found.penalty_share == pytest.approx(share, rel=1e-4)
+    assert found.low == pytest.approx((hidden < 0.1).mean(), abs=1e-3)
+    assert found.high == pytest.approx((hidden > 0.9).mean(), abs=1e-3)
+
+
+def test_share_recognised():
+    labels = torch.arange(20) % 10
+    rows = labels[:, None].float() + torch.zeros(20, 2)
+    near = rows + 0.4
+    far = rows + 0.6
+    assert nodes.share_recognised(rows, labels, near, labels) == 1
+    assert nodes.share_recognised(rows, labels, far, labels) == pytest.approx(0.1)
+
+
+# --- The table, pictures and pages
+
+
+def make_record(model, normalised, labels, published):
+    losses = SimpleNamespace(train=[0.9, 0.7], test=[0.8, 0.6])
+    data = normalised, labels
+    trained = copy.deepcopy(model)
+    return nodes.analyse(model, trained, losses, published, data, data)
 
 
 @pytest.fixture(scope="module")
-def measured():
-    images, labels = images_of(500)
-    torch.manual_seed(1)
-    model = codelet7.SparseAutoencoder(784, 3)
-    return model, images, labels, nodes.examine(model, images.flatten(1), labels, nodes.shape(images))
+def record(model, normalised, labels):
+    return make_record(model, normalised, labels, {1: 0.8029, 2: 0.5329})
 
 
-def properties_of(image, low, high):
-    """Slant, ink, width, height, share of the ink in the upper and the left half, pixel by pixel."""
-    ink, (rows, columns) = (image - low) / (high - low), np.mgrid[:28, :28]
-    y, x = (ink * rows).sum() / ink.sum() - rows, columns - (ink * columns).sum() / ink.sum()
-    size = (ink.max(0) > 0.5).sum(), (ink.max(1) > 0.5).sum()
-    halves = ink[:14].sum() / ink.sum(), ink[:, :14].sum() / ink.sum()
-    return [(ink * x * y).sum() / (ink * y * y).sum(), ink.sum(), *size, *halves]
+def test_the_table_has_a_line_for_each_number(record, found):
+    lines = record.table.splitlines()
+    assert "published train loss" in record.table
+    trained = next(line for line in lines if line.startswith("train loss"))
+    assert trained.split()[-2:] == ["0.9000", "0.7000"]
+    node = next(line for line in lines if line.startswith("   1"))
+    assert f"{found.mean[1]:.2f}" in node
+    most = found.most_digits[1]
+    assert f"{most.max()} x {most.argmax()}" in node
 
 
-def test_nodes_are_those_of_numpy(measured):
-    model, images, labels, found = measured
-    x, labels = images.flatten(1).double().numpy(), labels.numpy()
-    properties = np.stack([properties_of(row.reshape(28, 28), x.min(), x.max()) for row in x])
-    np.testing.assert_allclose(nodes.shape(images), properties, rtol=1e-3, atol=1e-4)
-    weight, bias, paints, _ = (parameter.detach().double().numpy() for parameter in model.parameters())
-    averages = np.stack([x[labels == digit].mean(0) for digit in range(10)])
-    for place, one in enumerate(found):
-        y = 1 / (1 + np.exp(-x @ weight[place] - bias[place]))
-        expected = [y.mean(), *(y[labels == digit].mean() for digit in range(10))]
-        expected += [regression(y, np.eye(10)[labels][:, 1:]), regression(y, properties)]
-        expected += [np.corrcoef(y, column)[0, 1] for column in properties.T]
-        expected += [np.corrcoef(paints[:, place], average - x.mean(0))[0, 1] for average in averages]
-        values = [one.mean, *one.by_digit, one.digit, one.shape, *one.goes_with, *one.alike]
-        np.testing.assert_allclose(values, expected, rtol=1e-3, atol=1e-4)
-        np.testing.assert_allclose(one.paints, paints[:, place].reshape(28, 28), rtol=1e-6)
+def test_an_untrained_model_gets_its_table_too(model, normalised, labels):
+    dead = copy.deepcopy(model)
+    torch.nn.init.zeros_(dead.encoder[0].weight)
+    assert "nan" not in make_record(dead, normalised, labels, {}).table
 
 
-def test_what_is_recognised_and_missed(measured):
-    model, images, labels, _ = measured
-    flat = images.flatten(1)
-    with torch.no_grad():
-        codes, rises = model.encoder(flat), nodes.costs(model, flat, labels)
-        centres = torch.stack([codes[labels == digit].mean(0) for digit in range(10)])
-        nearest = torch.stack([(code - centres).norm(dim=1).argmin() for code in codes[:90]])
-        held = torch.cat((codes[:, :2], codes[:, 2:].mean().expand(len(codes), 1)), dim=1)
-        before, after = ((model.decoder(code) - flat)[labels == 7].square().mean() for code in (codes, held))
-    share = (nearest == labels[:90]).float().mean()
-    assert nodes.recognised(codes, labels, codes[:90], labels[:90]) == pytest.approx(share.item())
-    assert len(rises) == 3 and rises[2][7] == pytest.approx((after - before).item(), abs=1e-5)
+def test_pictures_and_pages_show_all_and_stay_within(record):
+    fits(
+        nodes.nodes_figure(record.trained, record.untrained),
+        nodes.losses_figure(record.losses, record.published),
+    )
+    pages = nodes.make_pages(record, {})
+    fits(*pages)
+    assert "published" in texts(pages[1])
+    assert "extras/answers.txt" in texts(pages[0])
 
 
-QUESTION = node([0.82, 0.04, 0.73, 0.69, 0.07, 0.51, 0.75, 0.10, 0.28, 0.07], 0.6)
-DETECTOR = node([0.46, 0, 0.03, 0.01, 0.03, 0.03, 0.11, 0.02, 0.02, 0.03], 0.44)
-VAGUE = node([0.54, 0.41, 0.59, 0.52, 0.64, 0.49, 0.58, 0.48, 0.58, 0.61], 0.1)
-DEAD, TIE = node([0.0] * 10, 0.0, 0.0), node([0.9, 0.9, 0.0] + [0.45] * 7)
+def test_more_nodes_than_a_page_has_room_for(normalised, labels):
+    model = codelet7.SparseAutoencoder(784, 40)
+    record = make_record(model, normalised, labels, {})
+    fits(nodes.nodes_figure(record.trained, record.untrained))
+    fits(*nodes.make_pages(record, {}))
 
 
-def test_what_was_learned():
-    rest = "for a digit, over twice as active for it as for any other. On for some digits and off for others:"
-    for some, said in (
-        ([QUESTION, QUESTION], "No node stands for a digit. Each is on for some digits and off for others."),
-        ([DETECTOR, DETECTOR], f"2 of 2 nodes stand {rest} none."),
-        ([DETECTOR, QUESTION, VAGUE, DEAD], f"1 of 4 nodes stands {rest} 1."),
-        ([VAGUE, DEAD, TIE], f"None of 3 nodes stand {rest} 1."),
+@pytest.fixture
+def answers(record):
+    sections = "losses", "sparse", "nodes", "node 2", "reconstructions", "top images"
+    return {name: f"Words on {name}." for name in sections} | {"table": record.table}
+
+
+def test_the_answers_stand_on_their_pages(record, answers):
+    pages = nodes.make_pages(record, answers)
+    assert len(pages) == 5
+    for page, section in zip(
+        pages,
+        ["sparse", "nodes", "node 2", "reconstructions", "top images"],
+        strict=True,
     ):
-        assert nodes.learned(some, some, (0.4, 0.7), (1, 0.5), 0.7)[0] == said
-    *_, digit, shape = nodes.learned([QUESTION], [VAGUE], (0.46, 0.72), (1, 0.5), 0.7)
-    assert "A digit is recognised" in digit and "72% of the test images. Before training it is for 46%" in digit
-    assert "digit alone explains 60%" in shape and "alone explain 20%. Before training: 10% and 20%." in shape
-    assert "hardly recognised" in nodes.learned([QUESTION], [VAGUE], (0.2, 0.3), (1, 0.5), 0.7)[1]
-    assert "not made the digits easier" in nodes.learned([QUESTION], [VAGUE], (0.7, 0.7), (1, 0.5), 0.7)[1]
-    assert "diverged: the squared error, 1.200" in nodes.learned([DEAD], [VAGUE], (0.4, 0.1), (1, 1.2), 0.7)[-1]
-    assert "only begun: the squared error, 0.800" in nodes.learned([DEAD], [VAGUE], (0.4, 0.1), (1, 0.8), 0.7)[-1]
+        assert f"Words on {section}." in texts(page)
+    assert "has other numbers" not in texts(pages[0])
+    other = nodes.make_pages(record, answers | {"table": "other"})
+    assert "has other numbers" in texts(other[0])
 
 
-def test_is_it_sparse():
-    said = nodes.is_it_sparse([0.4, 0.58], [0.3, 0.7], 0.05, 1e-4, 0.0009)
-    assert all(words in said for words in ("sparse? No.", "0.40 to 0.58", "0.09% of the loss, too little to be felt."))
-    assert "sparse? No." in nodes.is_it_sparse([0.8, 0.9], [0.3, 0.7], 0.9, 1e-4, 0.2)
-    assert "For 1 of 2 nodes." in nodes.is_it_sparse([0.1, 0.11], [0.3, 0.7], 0.05, 0.1, 0.0009)
-    said = nodes.is_it_sparse([0.06, 0.1], [0.3, 0.7], 0.05, 0.3, 0.0009)
-    assert "sparse? Yes." in said and "felt" not in said
-    assert "felt" not in nodes.is_it_sparse([0.4, 0.3], [0.3, 0.7], 0.05, 0.01, 0.03)
-
-
-def test_nodes_are_described_and_chosen():
-    assert nodes.describe(QUESTION).startswith("It is on for 0, 6, 2, 3 and off for 1, ")
-    assert nodes.describe(DETECTOR).startswith("It is on for 0 and off for 1, ")
-    assert nodes.describe(VAGUE) == "It is most active for 4, 9, 2 and least for 1."
-    assert nodes.describe(DEAD) == "It tells no digit from another: its mean activation is 0.00."
-    both = nodes.describe(QUESTION._replace(alike=[0.47, 0, 0.39, 0.4, 0, 0, 0, -0.45, 0, -0.56]))
-    assert "It puts ink where 0s, 3s have more ink" in both and "and takes ink away where 9s, 7s have it." in both
-    clears = nodes.describe(QUESTION._replace(alike=[0, -0.5] + [0.39] * 8))
-    assert clears.endswith("It takes ink away where 1s have more ink than the average image.")
-    shaped = node([0.5] * 10, 0.1, 0.5, (-0.67, 0.2, 0, 0, 0, 0))
-    chosen = nodes.choose([QUESTION, shaped, VAGUE], [[0.01] * 10, [0.02] * 10, [0.047] + [0.01] * 9])
-    assert "60%" in chosen[0] and chosen[2].endswith("squared error of 0s changes by +0.047.")
-    assert "shape explains this one best: 50%, mostly a slant to the left, correlation 0.67." in chosen[1]
-    assert list(nodes.choose([DEAD], [[0.0] * 10])) == [0]
-
-
-def test_how_images_come_back():
-    model, cut, same = (np.eye(10) * 0.8 for _ in range(3))
-    model[4] = [0] * 4 + [0.34] + [0] * 4 + [0.56]
-    cut[4, 9], same[4, 9] = 0.27, 0.13
-    said = nodes.coming_back([1.02, 0.533, 0.499], [0.68, 0.31] + [0.5] * 8, [model, cut, same])
-    assert "0.533, from 0.31 for 1s to 0.68 for 0s; before training it is 1.020. " in said
-    assert "range, it is 0.499. 56% of the 4s come back most like the average 9 (" in said
-    assert "components 27%; of the 4s themselves 13%" in said
-
-
-@pytest.mark.parametrize("hidden", [1, 2, 12])
-def test_report(hidden):
-    (images, labels), test, published = images_of(300), images_of(200, 1), codelet7.PUBLISHED if hidden == 2 else {}
-    untrained, model = codelet7.SparseAutoencoder(784, hidden), codelet7.SparseAutoencoder(784, hidden)
-    about = "drawn digits, not MNIST, 20 epochs, --hidden 12, --penalty-weight 0.0003, --seed 12345"
-    sentences, figures = nodes.report(untrained, model, images, labels, *test, [0.9], [0.8], published, about)
-    fits(figures["nodes.png"], figures["loss.png"], *figures["codelet7.pdf"])
-    assert sentences[-1].startswith("Is it sparse?")
-    assert len(figures["loss.png"].axes[0].get_legend().get_texts()) == (3 if published else 2)
+def test_the_written_answers_fit_on_their_pages(model, normalised, labels):
+    ten = codelet7.SparseAutoencoder(784, 10)
+    record = make_record(ten, normalised, labels, {})
+    answers = nodes.read_answers()
+    assert {"losses", "sparse", "nodes", "table"} <= set(answers)
+    pages = nodes.make_pages(record, answers)
+    for page in pages:
+        renderer = FigureCanvasAgg(page).get_renderer()
+        page.draw(renderer)
+        for axis in page.axes:
+            for text in axis.texts:
+                box = text.get_window_extent(renderer)
+                assert box.x1 <= page.bbox.x1, text
+                if not axis.axison and not axis.images:
+                    assert box.y0 >= axis.bbox.y0 - 3, text  # not into what is below

@@ -1,196 +1,385 @@
-"""Pictures as they were given, MNIST or what takes its place, flags, folders, and errors in one line."""
+"""MNIST read, pictures as they were given, files, flags, and errors in one line."""
 
-import functools
 import gzip
 import hashlib
+import io
+import re
+import resource
 import shutil
-import socket
-import struct
-import threading
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from matplotlib import image, pyplot
+from matplotlib import image, pyplot, rcParams
+from PIL import Image
 from torchvision.utils import make_grid
 
+import autoencoder
 import utils
+from tests.conftest import ROOT, run_script
 from utils import UserError, show
 
-BLACK, WHITE = torch.zeros(28, 28), torch.ones(28, 28)
-
-
-@pytest.mark.parametrize(
-    ("picture", "grey"),
-    [
-        (torch.full((28, 28), 0.5), 0.5), (torch.full((28, 28), 0.5, dtype=torch.bfloat16), 0.5),
-        (torch.full((28, 28), 7.0), 1), (torch.full((28, 28), -7.0), 0), (torch.full((28, 28), 51), 0.2),
-        (torch.ones(28, 28, dtype=torch.bool), 1), (torch.linspace(-1, 3, 784).view(28, 28), 0.5),
-    ],
-)  # fmt: skip
-def test_show_has_black_for_0_white_for_1_and_stretches_what_leaves_them(picture, grey, tmp_path):
-    show(picture, tmp_path / "shown.png")
-    pixels = image.imread(tmp_path / "shown.png")
-    assert pixels[len(pixels) // 2, pixels.shape[1] // 2, :3] == pytest.approx(grey, abs=0.05)
-
-
-@pytest.mark.parametrize(
-    ("images", "count"),
-    [
-        (torch.zeros(3, 28, 28), 1), (make_grid(BLACK[None]), 1), (torch.stack([BLACK, WHITE, BLACK]), 3),
-        (torch.rand(3, 40, 50), 1), ([BLACK, WHITE], 2), (torch.zeros(2, 28, 28), 2), (torch.zeros(5, 1, 28, 28), 5),
-        (torch.zeros(4, 3, 28, 28), 4), (BLACK, 1), (BLACK[None], 1),
-    ],
-)  # fmt: skip
-def test_show_draws_as_many_images_as_it_is_given(images, count, monkeypatch, tmp_path):
-    figures = []
-    monkeypatch.setattr(utils, "save", lambda figure, _: figures.append(figure))
-    show(images, tmp_path / "x.png", columns=2)
-    assert len(figures[0].axes) == count
-
-
-@pytest.mark.parametrize(
-    "images", [[], torch.zeros(0, 28, 28), torch.full((28, 28), torch.nan), torch.zeros(2, 2, 28, 28), torch.zeros(9)]
-)
-def test_show_refuses(images, tmp_path):
-    with pytest.raises(ValueError, match=r"empty|NaN|expected"):
-        show(images, tmp_path / "x.png")
-    assert not list(tmp_path.iterdir())
-
-
-def test_show_in_the_format_of_the_suffix(tmp_path):
-    show(BLACK, tmp_path / "x.pdf")
-    assert (tmp_path / "x.pdf").read_bytes().startswith(b"%PDF")
-
-
-@pytest.mark.parametrize("backend", ["agg", "pdf", "svg"])
-def test_show_says_that_there_is_no_display(backend, capsys):
-    pyplot.switch_backend(backend)
-    show(BLACK)
-    assert "no display" in capsys.readouterr().err
-    assert not pyplot.get_fignums()
-    pyplot.switch_backend("agg")
+BLACK = torch.zeros(28, 28)
+WHITE = torch.ones(28, 28)
+IMAGES = "t10k-images-idx3-ubyte.gz"
+LABELS = "t10k-labels-idx1-ubyte.gz"
 
 
 # --- Data
 
 
+def test_mnist_is_the_published_one():
+    sums = re.findall(
+        r"`(\S+\.gz)` \| `(\w{32})`", (ROOT / "data/README.md").read_text()
+    )
+    assert len(sums) == 4
+    for name, expected in sums:
+        assert hashlib.md5((utils.DATA / name).read_bytes()).hexdigest() == expected
+
+
+def test_mnist_is_read():
+    images, labels = utils.load_mnist(False)
+    assert (images.shape, images.dtype) == ((10_000, 28, 28), np.uint8)
+    assert labels[:5].tolist() == [7, 2, 1, 0, 4]
+    assert np.bincount(labels).tolist() == [
+        980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009,
+    ]  # fmt: skip
+    assert images.mean() / 255 == pytest.approx(0.1325, abs=1e-4)
+
+
+@pytest.mark.parametrize("read", [utils.read_idx, autoencoder.read_with_mnist])
+def test_both_ways_to_read_agree(few, read):
+    images, labels = utils.load_mnist(False, few, read)
+    expected = utils.load_mnist(False)
+    assert np.array_equal(images, expected[0][:1000])
+    assert np.array_equal(labels, expected[1][:1000])
+
+
+def broken(content):
+    """What may be wrong with a file, by what the line says."""
+    middle = bytearray(content)
+    middle[len(content) // 2] ^= 255
+    return {
+        "is damaged or of another kind": [
+            content[:-100], bytes(middle), b"", b"no gzip", gzip.compress(b"other"),
+        ],
+        "expected (N, 28, 28)": [gzip.compress(bytes([0, 0, 8, 1, 0, 0, 0, 1, 7]))],
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("read", [utils.read_idx, autoencoder.read_with_mnist])
+def test_broken_files_are_a_line(few, tmp_path, read):
+    shutil.copytree(few, tmp_path, dirs_exist_ok=True)
+    path = tmp_path / IMAGES
+    for line, contents in broken(path.read_bytes()).items():
+        for content in contents:
+            path.write_bytes(content)
+            with pytest.raises(UserError, match=re.escape(line)) as error:
+                utils.load_mnist(False, tmp_path, read)
+            assert str(tmp_path) in str(error.value)
+            assert "\n" not in str(error.value)
+
+
+def test_missing_files_are_a_line(tmp_path):
+    with pytest.raises(UserError, match="is missing; git checkout data"):
+        utils.load_mnist(False, tmp_path)
+
+
+def test_labels_of_other_images_are_a_line(few, tmp_path):
+    shutil.copytree(few, tmp_path, dirs_exist_ok=True)
+    shutil.copy(utils.DATA / LABELS, tmp_path)
+    with pytest.raises(UserError, match=r"labels have the shape \(10000,\)"):
+        utils.load_mnist(False, tmp_path)
+
+
+# --- One's own pictures
+
+
 @pytest.fixture
-def small_mnist(tmp_path, monkeypatch, digits):
-    """A folder with four files in MNIST's format, published with their sums."""
-    folder, resources = tmp_path / "published", []
-    folder.mkdir()
-    for name, _ in utils.PUBLISHED.resources:
-        images, labels, _ = digits[name.startswith("t10k")]
-        array = images if "images" in name else labels.astype(np.uint8)
-        content = struct.pack(f">{1 + array.ndim}i", 0x800 + array.ndim, *array.shape) + array.tobytes()
-        (folder / name).write_bytes(gzip.compress(content, 1, mtime=0))
-        resources.append((name, hashlib.md5((folder / name).read_bytes()).hexdigest()))
-        monkeypatch.setitem(utils.UNPACKED, name.removesuffix(".gz"), hashlib.md5(content).hexdigest())
-    monkeypatch.setattr(utils.PUBLISHED, "resources", resources)
-    monkeypatch.setattr(utils.PUBLISHED, "mirrors", ["http://127.0.0.1:9/"])  # nothing listens there
-    monkeypatch.chdir(tmp_path)
-    for name in ("load_digits", "find_mnist"):  # which remember what they found
-        monkeypatch.setattr(utils, name, functools.cache(getattr(utils, name).__wrapped__))
-    return folder
+def seven():
+    """A large black 7 on white paper, and MNIST's own."""
+    digit = utils.load_mnist(False)[0][0]
+    sheet = np.full((500, 400), 255, np.uint8)
+    large = Image.fromarray(digit).resize((280, 280), Image.Resampling.BICUBIC)
+    sheet[150:430, 60:340] -= np.array(large)
+    return Image.fromarray(sheet), torch.from_numpy(digit) / 255
 
 
-def unpack(folder, name):
-    for path in folder.glob("*.gz"):
-        (folder / name(path.stem)).write_bytes(gzip.decompress(path.read_bytes()))
-        path.unlink()
+def inverted(picture):
+    return Image.eval(picture, lambda grey: 255 - grey)
 
 
-@pytest.mark.parametrize("place", ["packed", "unpacked", "7-zip", "MNIST/raw"])
-def test_mnist_is_found_and_damage_is_seen(small_mnist, digits, place, monkeypatch):
-    folder = small_mnist
-    if place == "unpacked":
-        unpack(folder, str)
-    elif place == "7-zip":
-        unpack(folder, lambda stem: stem.replace("-idx", ".idx"))
-    elif place == "MNIST/raw":
-        Path("root/MNIST").mkdir(parents=True)
-        folder = folder.rename("root/MNIST/raw").parents[1]
-    monkeypatch.setenv("HOME", str(folder.resolve().parent))
-    for train in (True, False):
-        found = utils.load_digits(train, f"~/{folder.name}")
-        assert found.source == "MNIST"
-        assert np.array_equal(found.images, digits[not train].images)
-        assert np.array_equal(found.labels, digits[not train].labels)
-    path = next(folder.rglob("train-images*"))
-    path.write_bytes(path.read_bytes()[:-1])
-    with pytest.raises(UserError, match=f"{path.name} is damaged"):
-        utils.load_digits(data=str(folder))
+def transparent(picture):
+    ink = Image.new("RGBA", picture.size, "black")
+    ink.putalpha(inverted(picture))
+    return ink
 
 
-def test_a_named_folder_is_never_replaced_by_drawn_digits(small_mnist):
-    next(small_mnist.glob("t10k-labels*")).unlink()
-    with pytest.raises(UserError, match="lacks t10k-labels"):
-        utils.load_digits(data=str(small_mnist))
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda picture: picture,
+        inverted,
+        transparent,
+        lambda picture: picture.convert("RGB").resize((90, 110)),
+        lambda picture: Image.eval(picture, lambda grey: 100 + grey // 2),
+    ],
+)
+def test_own_picture_becomes_like_mnist(seven, change, tmp_path, capsys):
+    picture, expected = seven
+    change(picture).save(tmp_path / "seven.png")
+    found = utils.load_image(tmp_path / "seven.png")
+    assert (found.shape, found.dtype) == ((1, 28, 28), torch.float32)
+    assert (found[0] - expected).square().mean() < 0.01
+    assert "seven.png" in capsys.readouterr().out
 
 
-def test_without_files_and_network_digits_are_drawn(small_mnist, capsys, monkeypatch):
-    monkeypatch.setattr("extras.digits.draw_digits", lambda N, seed: (np.zeros((N, 28, 28)), np.zeros(N, int)))
-    assert [utils.load_digits(train).source for train in (True, False)] == [utils.DRAWN] * 2
-    assert capsys.readouterr().err.count("DRAWN") == 1
+def test_a_phones_rotation_is_applied(seven, tmp_path):
+    picture, expected = seven
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned by 90 degrees to the right
+    turned = picture.transpose(Image.Transpose.ROTATE_90)
+    turned.save(tmp_path / "seven.jpg", exif=exif)
+    found = utils.load_image(tmp_path / "seven.jpg")
+    assert (found[0] - expected).square().mean() < 0.01
 
 
-def test_download(small_mnist, tmp_path, monkeypatch):
-    """From the second mirror, because the first is silent; two silent ones are given up within 20 seconds, and what is
-    not MNIST's is not kept."""
-    assert len(utils.PUBLISHED.mirrors) * utils.answers.__defaults__[0] < 20
-    monkeypatch.setattr(utils.answers, "__defaults__", (0.5,))
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
-    (mine := tmp_path / "mine").mkdir()
-    kept, images = (small_mnist / f"train-{name}-ubyte.gz" for name in ("labels-idx1", "images-idx3"))
-    shutil.copy(kept, mine)
-    handler, content = functools.partial(SimpleHTTPRequestHandler, directory=small_mnist), images.read_bytes()
-    with socket.create_server(("127.0.0.1", 0)) as silent, ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        bad, good = (f"http://127.0.0.1:{port}/" for port in (silent.getsockname()[1], server.server_port))
-        for mirror, offered, failure in (bad, content, "no mirror answers"), (good, b"please log in", "corrupted"):
-            monkeypatch.setattr(utils.PUBLISHED, "mirrors", [bad, mirror])
-            images.write_bytes(offered)
-            with pytest.raises(UserError, match=failure):
-                utils.load_digits(data="mine")
-            assert [path.name for path in mine.iterdir()] == [kept.name]
-        images.write_bytes(content)
-        assert utils.load_digits(data="mine").source == "MNIST"
-        server.shutdown()
-    assert sorted(path.name for path in mine.iterdir()) == sorted(dict(utils.PUBLISHED.resources))
+@pytest.mark.parametrize("grey", [0, 255])
+def test_a_sheet_without_a_digit_is_a_line(tmp_path, grey):
+    Image.new("L", (50, 50), grey).save(tmp_path / "sheet.png")
+    with pytest.raises(UserError, match=r"sheet\.png: there is no ink"):
+        utils.load_image(tmp_path / "sheet.png")
+    (tmp_path / "text.png").write_text("no picture")
+    with pytest.raises(UserError, match="cannot be read as a picture"):
+        utils.load_image(tmp_path / "text.png")
+
+
+# --- Pictures shown
+
+
+def pixel(path):
+    """The pixel in the middle of a saved picture."""
+    pixels = image.imread(path)
+    return pixels[len(pixels) // 2, pixels.shape[1] // 2, :3]
+
+
+@pytest.mark.parametrize(
+    ("picture", "grey"),
+    [
+        (torch.full((28, 28), 0.5), 0.5),
+        (np.full((28, 28), 0.5), 0.5),
+        (torch.full((28, 28), 0.5, dtype=torch.bfloat16), 0.5),
+        (torch.full((28, 28), 7.0), 1),
+        (torch.full((28, 28), -7.0), 0),
+        (torch.full((28, 28), 51), 0.2),
+        (np.full((28, 28), 51, np.uint8), 0.2),
+        (torch.ones(28, 28, dtype=torch.bool), 1),
+        (torch.linspace(-1, 3, 784).view(28, 28), 0.5),
+    ],
+)
+def test_show_has_black_for_0_and_white_for_1(picture, grey, tmp_path):
+    show(picture, tmp_path / "shown.png")
+    assert pixel(tmp_path / "shown.png") == pytest.approx(grey, abs=0.05)
+
+
+@pytest.mark.parametrize(
+    ("images", "count"),
+    [
+        (BLACK, 1),
+        (BLACK[None], 1),
+        (torch.rand(3, 40, 50), 1),
+        (torch.rand(40, 50, 3), 1),
+        (np.random.rand(40, 50, 3), 1),
+        (torch.zeros(3, 28, 28), 1),
+        (make_grid(WHITE[None]), 1),
+        (torch.stack([BLACK, WHITE, BLACK]), 3),
+        (autoencoder.sample_train(3, generator=0), 3),
+        (torch.zeros(2, 28, 28), 2),
+        (torch.zeros(5, 1, 28, 28), 5),
+        (torch.zeros(4, 3, 28, 28), 4),
+        ([BLACK, WHITE], 2),
+        ([np.zeros((28, 28)), WHITE], 2),
+    ],
+)
+def test_show_knows_how_many_images_there_are(images, count):
+    assert len(utils.draw_images(images).axes) == count
+
+
+def test_a_colour_stays():
+    red = np.zeros((40, 40, 3))
+    red[..., 0] = 1
+    for picture in (red, torch.from_numpy(red).movedim(-1, 0)):
+        (axis,) = utils.draw_images(picture).axes
+        assert np.array_equal(axis.images[0].get_array(), red)
+
+
+@pytest.mark.parametrize(
+    "images",
+    [[], torch.zeros(0, 28, 28), torch.zeros(28), torch.full((28, 28), np.nan)],
+)
+def test_show_refuses_what_is_no_image(images):
+    with pytest.raises(ValueError, match="image"):
+        show(images)
+
+
+def test_show_names_the_path_that_it_was_given(tmp_path):
+    with pytest.raises(UserError, match=r"out has no suffix"):
+        show(BLACK, tmp_path / "out")
+    with pytest.raises(UserError, match=r"there is no folder .*nowhere"):
+        show(BLACK, tmp_path / "nowhere" / "out.png")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_style_of_ones_own_stays_out(tmp_path, monkeypatch):
+    gradient = torch.linspace(0, 1, 784).view(28, 28)
+    show(gradient, tmp_path / "plain.png", title="title")
+    for name, value in {
+        "image.origin": "lower",
+        "text.usetex": True,
+        "figure.facecolor": "black",
+        "text.color": "white",
+    }.items():
+        monkeypatch.setitem(rcParams, name, value)
+    show(gradient, tmp_path / "styled.png", title="title")
+    plain, styled = [
+        (tmp_path / name).read_bytes() for name in ("plain.png", "styled.png")
+    ]
+    assert plain == styled
+    assert rcParams["image.origin"] == "lower"
+
+
+def test_show_without_a_path_says_where_nothing_can_be_seen(capsys):
+    show(BLACK)
+    assert "no display" in capsys.readouterr().err
+    assert not pyplot.get_fignums()
+
+
+# --- Files
+
+
+def test_a_full_disk_names_the_file_and_keeps_the_one_before(tmp_path):
+    path = tmp_path / "model.pt"
+    utils.save_weights({"a": torch.ones(10)}, path)
+    before = path.read_bytes()
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))  # as from a full disk
+    try:
+        with pytest.raises(OSError, match=r"too large.*model\.pt"):
+            utils.save_weights({"a": torch.ones(100_000)}, path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert [file.read_bytes() for file in tmp_path.iterdir()] == [before]
+
+
+def test_a_file_that_another_program_holds_stays(tmp_path, monkeypatch, capsys):
+    """As on Windows, for a second or for longer."""
+    path = tmp_path / "text.txt"
+    utils.save_text("before", path)
+    replace = Path.replace
+    failures = iter([True, True, False])
+
+    def held(part, target):
+        if next(failures, True):
+            raise PermissionError
+        return replace(part, target)
+
+    monkeypatch.setattr(Path, "replace", held)
+    monkeypatch.setattr(utils.time, "sleep", lambda _: None)
+    utils.save_text("after", path)
+    assert path.read_text() == "after"
+    utils.save_text("later", path)
+    assert path.read_text() == "after"
+    assert "text.txt: another program holds this file" in capsys.readouterr().err
+    assert [file.name for file in tmp_path.iterdir()] == ["text.txt"]
 
 
 # --- Flags, folders, ends
 
 
-def test_a_run_with_other_settings_has_a_folder_of_its_own(tmp_path):
-    parser = utils.flag_parser("", 64, 1e-4)
+@pytest.fixture
+def parser():
+    return utils.make_parser("", 64, 1e-4)
+
+
+def test_a_run_with_other_settings_has_a_folder_of_its_own(parser, tmp_path):
     args = parser.parse_args(["--seed", "3", "--lr", "0.1"])
     args.figures = tmp_path
+    run = utils.start_run(parser, args, "x", "20 epochs", ["seed", "lr"])
+    assert run.folder == tmp_path / "x-seed3-lr0.1"
+    assert run.about == "MNIST, 20 epochs, --lr 0.1"
+    assert run.page == run.folder / "explore.html"
+    assert run.sibling("y") == tmp_path / "y-seed3-lr0.1"
+    default = utils.start_run(parser, args, "x", "20 epochs", ["batch_size"])
+    assert default.folder == tmp_path / "x"
+    assert default.page == tmp_path / "explore.html"
 
-    def name(source, *names):
-        return utils.name_run(parser, args, "x", source, "20 epochs", names)
 
-    assert name(utils.MNIST, "seed", "lr") == (tmp_path / "x-seed3-lr0.1", "MNIST, 20 epochs, --lr 0.1")
-    assert name(utils.DRAWN, "batch_size") == (tmp_path / "drawn" / "x", f"{utils.DRAWN}, 20 epochs")
-    names = []
-    for args.sweep in ([1.0] * 50, [1.0] * 51):
-        names.append(name(utils.MNIST, "sweep")[0].name)
-    assert names[0] != names[1]
+def test_a_run_on_other_data_says_so(parser, few, tmp_path):
+    args = parser.parse_args(["--data", str(few), "--figures", str(tmp_path)])
+    run = utils.start_run(parser, args, "x", "20 epochs", ["seed"])
+    assert run.about == f"{few.name}, 20 epochs"
+    assert run.folder.name == f"x-data{few.name}"
+
+
+def test_long_names_of_folders_are_cut_and_differ():
+    names = {utils.folder_name("x", {"sweep": "1.0 " * count}) for count in (50, 51)}
+    assert len(names) == 2
     assert max(map(len, names)) <= 100
+
+
+def test_the_command_line_of_a_notebook_is_not_read(parser, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["ipykernel_launcher.py", "--f=/tmp/kernel.json"])
+    assert utils.parse_flags(parser, "codelet7.py").seed == 0
+    monkeypatch.setattr(sys, "argv", ["codelet7.py", "--f=/tmp/kernel.json"])
+    with pytest.raises(SystemExit):
+        utils.parse_flags(parser, "codelet7.py")
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "codelet7.py --epochs 0",
+        "codelet7.py --epochs many",
+        "codelet7.py --lr nan",
+        "codelet7.py --rho 1",
+        "codelet7.py --penalty-weight -1",
+        "codelet7.py --sweep -1",
+        "codelet7.py --sweep --penalty-weight 1",
+        "codelet7.py --seed -1",
+        "codelet7.py --no-such-flag",
+        "codelet7.py --device cuda",
+        "autoencoder.py --steps 0",
+        "autoencoder.py --code 1",
+        "autoencoder.py --code 1 nan",
+        "autoencoder.py --code 1 2 --anew",
+        "autoencoder.py --threads 0",
+    ],
+)
+def test_a_wrong_flag_is_one_line(command, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.chdir(tmp_path)
+    name, *arguments = command.split()
+    assert run_script(name, *arguments).status == 2
+    out, errors = capsys.readouterr()
+    assert out == ""
+    assert errors.strip().count("\n") == 0
+    assert arguments[0] in errors
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(
     ("error", "line"),
     [
-        (UserError("a\nb"), "x.py: error: a b"), (KeyboardInterrupt(), "x.py: stopped by Ctrl-C"),
-        (OSError(28, "No space left", "file"), "x.py: error: [Errno 28] No space left: 'file'"),
-        (MemoryError(), "out of memory; choose smaller settings"), (FloatingPointError("nan"), "x.py: error: nan"),
-        (RuntimeError("can't allocate memory"), "out of memory; choose smaller settings"),
+        (UserError("a\nb"), "x.py: error: a b"),
+        (KeyboardInterrupt(), "x.py: stopped by Ctrl-C"),
+        (OSError(28, "No space left", "file"), "x.py: error: [Errno 28] No space left"),
+        (FloatingPointError("nan"), "x.py: error: nan"),
+        (MemoryError(), "out of memory; choose smaller settings"),
+        (RuntimeError("can't allocate memory"), "out of memory"),
     ],
-)  # fmt: skip
+)
 def test_an_error_is_one_line(error, line):
     def main():
         torch.set_flush_denormal(True)
@@ -201,3 +390,11 @@ def test_an_error_is_one_line(error, line):
     assert line in end.value.code
     assert "\n" not in end.value.code
     assert torch.tensor(1e-40).mul(0.5) != 0  # what `main` changed is as before
+
+
+def test_a_path_in_letters_that_the_console_lacks_is_printed(monkeypatch):
+    stream = io.TextIOWrapper(io.BytesIO(), encoding="cp932")
+    monkeypatch.setattr(sys, "stdout", stream)
+    utils.run(lambda: print("f\u00e9vrier/\u20ac"), "x.py")
+    stream.flush()
+    assert b"vrier/" in stream.buffer.getvalue()
