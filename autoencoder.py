@@ -294,7 +294,7 @@ def plot(model, samples, path=None):
     """Shows images, each beside its reconstruction, a pair a row.
 
     Args:
-        samples: images in [0, 1], as `Autoencoder` takes them.
+        samples: images in [0, 1], `(N, 28, 28)` or as `Autoencoder` takes them.
         path: saves the figure there instead.
     """
     pairs = reconstruction_pairs(model, samples)

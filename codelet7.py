@@ -123,8 +123,8 @@ def make_dataloader(images, labels, batch_size=64, shuffle=True, seed=0, device=
             of one pass and labels of another belong together.
 
     Returns:
-        Loader of images float32 `(batch_size, 1, 28, 28)` in [-0.42, 2.82], and labels
-        int64 `(batch_size,)`.
+        Loader of images float32 `(64, 1, 28, 28)` in [-0.42, 2.82], and labels int64
+        `(64,)`, where 64 is `batch_size`.
     """
     pixels = torch.from_numpy(images).to(device).float().unsqueeze(1)
     normalised = (pixels / 255 - MEAN) / STD

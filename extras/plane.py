@@ -323,19 +323,25 @@ def square(codes, tail=0.02):
 
 
 def inside(codes, limits):
-    """Which of the codes `(N, 2)` lie in a square, `(N,)`."""
+    """Which of the codes `(..., 2)` lie in a square, `(...)`."""
     low, high = np.transpose(limits)
-    return ((codes >= low) & (codes <= high)).all(axis=1)
+    return ((codes >= low) & (codes <= high)).all(axis=-1)
 
 
 def names_with_room(plane, limits):
-    """The median code of each digit, by digit, where it is in the square and not near
-    that of another."""
+    """The median code of each digit, by digit, from the outside in: where it is in the
+    square and not near one that is named already."""
     own = [plane.codes[plane.labels == digit] for digit in range(10)]
     medians = np.array([np.median(codes, axis=0) for codes in own])
-    apart = np.abs(medians[:, None] - medians).max(axis=2) + 1e9 * np.eye(10)
-    has_room = apart.min(axis=1) > 0.045 * np.ptp(limits[0])
-    return {d: medians[d] for d in np.flatnonzero(has_room & inside(medians, limits))}
+    apart = np.abs(medians - np.median(plane.codes, axis=0)).max(axis=1)
+    room = 0.045 * np.ptp(limits[0])
+    named = {}
+    for digit in np.argsort(-apart):
+        place = medians[digit]
+        is_free = all(np.abs(place - other).max() > room for other in named.values())
+        if is_free and inside(place, limits):
+            named[digit] = place
+    return named
 
 
 def draw_scatter(axis, plane, limits):
@@ -446,7 +452,7 @@ def plane_figure(model, limits):
 
 def random_figure(random):
     """`random.png`: decoded random codes, a column for each way to draw them."""
-    figure = sheet(10, 5.4, "Random codes, decoded")
+    figure = sheet(10, 4.7, "Random codes, decoded")
     for axis, one in zip(figure.subplots(1, len(random)), random, strict=True):
         draw_random(axis, one)
     return figure
@@ -466,7 +472,7 @@ def code_figure(plane, code, picture, title):
     """A code `(2,)` marked among those of images, beside its picture `(28, 28)`."""
     figure = sheet(10, 5.4, title)
     left, right = figure.subplots(1, 2, width_ratios=(1.3, 1))
-    is_middle = inside(np.array([code]), plane.middle)
+    is_middle = inside(np.array(code), plane.middle)
     limits = plane.middle if is_middle else plane.limits
     limits = square(np.array([*np.transpose(limits), code]), tail=0)  # shows it, too
     draw_scatter(left, plane, limits)

@@ -189,10 +189,10 @@ def test_names_stand_at_the_medians_where_there_is_room(ring):
     for digit, place in found.items():
         assert np.linalg.norm(place - RING[digit]) < 0.1
     middle = plane.names_with_room(dots, dots.middle)
-    assert all(plane.inside(place[None], dots.middle) for place in middle.values())
+    assert all(plane.inside(place, dots.middle) for place in middle.values())
     ring.codes[ring.labels == 9] = ring.codes[ring.labels == 4]
     found = plane.names_with_room(plane.make_plane(ring), dots.limits)
-    assert not {4, 9} & set(found)
+    assert len({4, 9} & set(found)) == 1
 
 
 def test_pictures_stay_within(model, images, record):

@@ -1,0 +1,1 @@
+"""Checks of any solution of the assignments: pytest tests/assignment --solution PATH"""
