@@ -85,7 +85,12 @@ class Autoencoder(nn.Module):
         self.decoder = nn.Sequential(*layers, nn.Sigmoid(), nn.Unflatten(1, (28, 28)))
 
     def forward(self, images):
-        """Codes `(N, latent_dim)`, and reconstructions in [0, 1] of `images`' shape."""
+        """Encodes and decodes images, such as `(N, 28, 28)`.
+
+        Returns:
+            A pair: codes `(N, latent_dim)`, and reconstructions in [0, 1], of the shape
+            of `images`.
+        """
         check_shape(images)
         codes = self.encoder(images)
         return codes, self.decoder(codes).view_as(images)
