@@ -10,7 +10,6 @@ import functools
 import itertools
 import math
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
 
 import mnist
@@ -22,10 +21,11 @@ from torch.nn import functional as F
 from torch.optim.lr_scheduler import LinearLR
 
 import utils
-from extras import measures, page, plane, speed
+from extras import page, plane, speed
 from extras.checkpoint import Progress
 from utils import UserError, show
 
+ACTIVATION = nn.SiLU
 HIDDEN = (192, 128, 128, 128)  # widths of the encoder; the decoder's are reversed
 LOGVAR_LIMITS = (-20, 10)  # exp(logvar) neither vanishes nor outweighs all other images
 PLOTTED = 10_000  # training images whose codes are shown
@@ -36,7 +36,7 @@ WATCHED = 2_000  # test images whose codes are kept during the training
 
 
 class Residual(nn.Module):
-    """x + SiLU(W x + b), a layer with a shortcut around it (He et al. 2016).
+    """x + activation(W x + b), a layer with a shortcut around it (He et al. 2016).
 
     x is `(N, width)`; where `normalise` says so, W gets it normalised (Ba et al. 2016,
     Layer Normalization).
@@ -45,22 +45,23 @@ class Residual(nn.Module):
     def __init__(self, width, normalise):
         super().__init__()
         norm = [nn.LayerNorm(width)] if normalise else []
-        self.layers = nn.Sequential(*norm, nn.Linear(width, width), nn.SiLU())
+        self.layers = nn.Sequential(*norm, nn.Linear(width, width), ACTIVATION())
 
     def forward(self, x):
         return x + self.layers(x)
 
 
 def mlp(*widths, normalise=False):
-    """The layers of a multilayer perceptron: linear ones with SiLU between, `Residual`
-    where the width stays."""
+    """The layers of a multilayer perceptron: linear ones with activations between, a
+    `Residual` where the width stays, and a linear one as the last."""
+    *hidden, outputs = widths
     layers = []
-    for before, after in itertools.pairwise(widths):
+    for before, after in itertools.pairwise(hidden):
         if before == after:
             layers.append(Residual(before, normalise))
         else:
-            layers += [nn.Linear(before, after), nn.SiLU()]
-    return layers[:-1]
+            layers += [nn.Linear(before, after), ACTIVATION()]
+    return [*layers, nn.Linear(hidden[-1], outputs)]
 
 
 class Autoencoder(nn.Module):
@@ -74,6 +75,9 @@ class Autoencoder(nn.Module):
     [0, 1]; other shapes raise a ValueError, NumPy arrays a TypeError.
     """
 
+    key = "autoencoder"  # of its folder
+    name = "autoencoder"
+    loss_name = "mean squared error"
     encoder_outputs = 1  # for each number of a code
     rate_falls = False  # the assignment wants a constant learning rate
 
@@ -126,6 +130,9 @@ class VariationalAutoencoder(Autoencoder):
     `encoder` gives mu and logvar, `(N, 2 latent_dim)`.
     """
 
+    key = "variational"
+    name = "variational autoencoder"
+    loss_name = "negative ELBO, nats per image"
     encoder_outputs = 2
     rate_falls = True  # measured on three seeds: 130.5 nats instead of 132.0
 
@@ -154,11 +161,12 @@ class VariationalAutoencoder(Autoencoder):
         check_range(images)
         mu, logvar = self.posterior(images)
         codes = reparameterise(mu, logvar)
-        logits = self.decoder[:-2](codes)  # the logarithm of a sigmoid may be infinite
+        # Without Sigmoid and Unflatten: the logarithm of a sigmoid may be infinite.
+        logits = self.decoder[:-2](codes)
         pixels = images.flatten(1)
         # -log p(x|c)
         nats = F.binary_cross_entropy_with_logits(logits, pixels, reduction="sum")
-        # of q(c|x) from p(c), appendix B of the paper
+        # KL(q(c|x) || p(c)), appendix B of the paper
         kl = 0.5 * (mu.square() + logvar.exp() - logvar - 1).sum()
         return {"reconstruction": nats / len(images), "KL": kl / len(images)}
 
@@ -202,11 +210,15 @@ def read_with_mnist(path):
     return mnist.download_and_parse_mnist_file(path.name, target_dir=path.parent)
 
 
+def load_tensors(train=True, device="cpu"):
+    """All images of `data_folder`, float32 `(N, 28, 28)` in [0, 1], and labels, int64
+    `(N,)`, on a device; read once and kept. See `utils.load_mnist`."""
+    return keep_tensors(train, data_folder(), str(device))
+
+
 @functools.cache
-def load_tensors(train=True, folder=None, device="cpu"):
-    """All images, float32 `(N, 28, 28)` in [0, 1], and labels, int64 `(N,)`, on a
-    device; see `utils.load_mnist`."""
-    images, labels = utils.load_mnist(train, folder or data_folder(), read_with_mnist)
+def keep_tensors(train, folder, device):
+    images, labels = utils.load_mnist(train, folder, read_with_mnist)
     pixels = torch.from_numpy(images).to(device).float() / 255
     return pixels, torch.from_numpy(labels).to(device)
 
@@ -227,7 +239,7 @@ def sample_train(N, return_labels=False, generator=None, device="cpu"):
         ValueError: N out of range.
         UserError: the files of `mnist.temporary_dir` are missing or damaged.
     """
-    images, labels = load_tensors(True, data_folder(), device)
+    images, labels = load_tensors(True, device)
     if not 1 <= N <= len(images):
         raise ValueError(f"N is {N}; expected 1 to {len(images)}")
     random = np.random.default_rng(generator)
@@ -257,7 +269,7 @@ def train(model, steps, batch_size=200, lr=1e-3, seed=0, progress=None):
             line from `2 * lr` to 0.
         seed: of the choice of images.
         progress: an `extras.checkpoint.Progress` of the model: averages the weights,
-            keeps moments of the training and says how long it will take.
+            saves checkpoints, and prints how it goes; without, nothing is printed.
 
     Raises:
         FloatingPointError: with `progress`: the loss became infinite or NaN.
@@ -266,9 +278,10 @@ def train(model, steps, batch_size=200, lr=1e-3, seed=0, progress=None):
     generator = np.random.default_rng(seed)
     first_lr = 2 * lr if model.rate_falls else lr
     last_factor = 0 if model.rate_falls else 1
+    # fused=True changes all weights in one operation.
     optimizer = torch.optim.Adam(model.parameters(), lr=first_lr, fused=True)
     scheduler = LinearLR(optimizer, 1, last_factor, total_iters=steps)
-    first_step = progress.begin(optimizer, scheduler, generator) if progress else 0
+    first_step = progress.resume(optimizer, scheduler, generator) if progress else 0
     for step in range(first_step, steps):
         images = sample_train(batch_size, generator=generator, device=device)
         loss = model.loss(images)
@@ -278,10 +291,16 @@ def train(model, steps, batch_size=200, lr=1e-3, seed=0, progress=None):
         scheduler.step()
         if progress:
             progress.after_step(step + 1, loss)
-            if progress.is_due() and progress.path:
-                utils.save_weights(progress.state(), progress.path)
-            if progress.is_due() and progress.threads:
-                speed.choose_threads(model, images, progress.threads)
+            if progress.is_due():
+                save_progress(progress, images)
+
+
+def save_progress(progress, images):
+    """Saves the checkpoint; and chooses the threads anew, by a step on `images`."""
+    if progress.path:
+        utils.save_weights(progress.state(), progress.path)
+    if progress.threads:
+        speed.choose_threads(progress.model, images, progress.threads)
 
 
 # --- Pictures and the run ------------------------------------------------------------
@@ -306,36 +325,7 @@ def plot(model, samples, path=None):
     show(pairs, path, titles=("original", "reconstruction"), columns=2)
 
 
-def cross_entropy(probabilities, images):
-    """-log p(x|c) in nats per image, see `VariationalAutoencoder`."""
-    nats = F.binary_cross_entropy(probabilities, images, reduction="sum")
-    return nats / len(images)
-
-
-@dataclass
-class Kind:
-    """One of the two models, and how it is spoken of."""
-
-    model: type
-    name: str
-    loss_name: str
-    reconstruction_loss: callable  # of reconstructions and images
-
-
-KINDS = {  # by the name of their folder
-    "autoencoder": Kind(
-        Autoencoder,
-        "autoencoder",
-        "mean squared error",
-        F.mse_loss,
-    ),
-    "variational": Kind(
-        VariationalAutoencoder,
-        "variational autoencoder",
-        "negative ELBO, nats per image",
-        cross_entropy,
-    ),
-}
+KINDS = {kind.key: kind for kind in (Autoencoder, VariationalAutoencoder)}
 
 
 def load(path=utils.FIGURES / "autoencoder" / "model.pt"):
@@ -347,14 +337,13 @@ def load(path=utils.FIGURES / "autoencoder" / "model.pt"):
     """
     weights = utils.load_weights(path)
     try:
-        encoder = [name for name in weights if name.startswith("encoder.")]
-        outputs = len(weights[encoder[-1]])
         latent_dim = weights["decoder.0.weight"].shape[1]
-        is_variational = outputs == 2 * latent_dim
-        kind = KINDS["variational" if is_variational else "autoencoder"]
-        model = kind.model(latent_dim)
+        *_, last_bias = (name for name in weights if name.startswith("encoder."))
+        is_variational = len(weights[last_bias]) == 2 * latent_dim
+        kind = VariationalAutoencoder if is_variational else Autoencoder
+        model = kind(latent_dim)
         model.load_state_dict(weights)
-    except (AttributeError, IndexError, KeyError, RuntimeError, TypeError) as error:
+    except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
         raise UserError(f"{path} is of another model than these") from error
     return model.eval()
 
@@ -362,140 +351,106 @@ def load(path=utils.FIGURES / "autoencoder" / "model.pt"):
 # --- The run -------------------------------------------------------------------------
 
 
-@dataclass
-class LossMeasures:
-    """Losses of a trained model."""
-
-    train: float
-    parts: dict  # of that of test images, by name; they sum up to it
-    last: float  # of test images with the last weights, not averaged
-    mean_image: float  # of test images, if the mean image is the answer to each
-
-    @property
-    def test(self):
-        return sum(self.parts.values())
-
-
 @torch.no_grad()
-def measure_losses(kind, model, last, train_images, test_images):
-    """`LossMeasures` of a model with averaged weights, and of that with the last."""
-    mean_image = train_images.mean(dim=0).expand_as(test_images)
+def measure_losses(model, last, train_images, test_images):
+    """`plane.LossMeasures` of a model with averaged weights, and of that with the
+    last."""
     parts = model.losses(test_images)
-    return LossMeasures(
+    return plane.LossMeasures(
+        name=model.loss_name,
         train=model.loss(train_images).item(),
         parts={name: part.item() for name, part in parts.items()},
         last=last.loss(test_images).item(),
-        mean_image=kind.reconstruction_loss(mean_image, test_images).item(),
+        mean_image=loss_of_mean_image(model, train_images, test_images),
     )
 
 
-def format_losses(kind, losses):
-    row = measures.row
-    test = f"{losses.test:#.4g}"
-    mean_image = f"{losses.mean_image:#.4g}"
-    lines = [
-        row(f"loss: {kind.loss_name}", "model", "mean image"),
-        row("loss, training images", f"{losses.train:#.4g}"),
-        row("loss, test images", test, mean_image),
-    ]
-    if len(losses.parts) > 1:
-        lines += [
-            row(f"  {name}", f"{losses.parts[name]:.2f}") for name in losses.parts
-        ]
-    learned = "yes" if losses.test < 0.99 * losses.mean_image else "no"
-    lines += [
-        row("  with the last weights, not averaged", f"{losses.last:#.4g}"),
-        row("learned more than the mean image", learned),
-    ]
-    return "\n".join(lines)
+def loss_of_mean_image(model, train_images, test_images):
+    """The loss of a model that answers each image with the mean of the training images;
+    its code tells nothing, so that there is no KL."""
+    mean_image = train_images.mean(dim=0).expand_as(test_images)
+    if isinstance(model, VariationalAutoencoder):
+        nats = F.binary_cross_entropy(mean_image, test_images, reduction="sum")
+        return nats.item() / len(test_images)
+    return F.mse_loss(mean_image, test_images).item()
 
 
-def save_pictures(run, kind, progress, args):
+def save_pictures(run, progress, seed):
     """Saves what there is to see of a trained run, and its table."""
     model = progress.averaged.cpu()
-    train_set = load_tensors(True, args.data)
-    test_set = load_tensors(False, args.data)
-    ten = test_set[0][utils.first_of_each_digit(test_set[1].numpy())]
+    train_images, train_labels = load_tensors(True)
+    test_images, test_labels = load_tensors(False)
+    ten = test_images[utils.first_of_each_digit(test_labels.numpy())]
     pairs = reconstruction_pairs(model, ten)
     names = ("original", "reconstruction")
     run.save_images(pairs, "reconstructions.png", "Test images", names, columns=2)
-    torch.manual_seed(args.seed)  # the ELBO is estimated from samples
-    last = progress.model.cpu()
-    losses = measure_losses(kind, model, last, train_set[0], test_set[0])
-    record = plane.analyse(model, train_set, test_set)
-    unfolding = plane.make_unfolding(progress.moments, progress.losses, test_set[1])
-    curve = plane.Curve(progress.losses.cpu(), losses.test, kind.loss_name)
+    torch.manual_seed(seed)  # the ELBO is estimated from samples
+    losses = measure_losses(model, progress.model.cpu(), train_images, test_images)
+    record = plane.analyse(model, (train_images, train_labels), load_tensors(False))
+    unfolding = plane.make_unfolding(progress.snapshots, progress.losses, test_labels)
+    curve = plane.Curve(progress.losses.cpu(), losses.test, losses.name)
     run.save_figure(plane.training_figure(unfolding, ten, curve), "training.png")
     run.save_figure(plane.random_figure(record.random), "random.png")
     tables = [
-        format_losses(kind, losses),
-        plane.format_codes(record),
-        plane.format_random([*record.random, *record.controls]),
+        plane.format_losses(losses),
+        plane.format_errors(record),
+        plane.format_digits(record.codes),
+        plane.format_pictures(record.random | record.controls),
     ]
-    if args.latent_dim == 2:
-        sample = draw_sample(model)
-        chosen = save_planes(run, model, record, sample, unfolding)
-        tables.append(plane.format_chosen(chosen[4]))
-        dots = plane.make_plane(sample)
-        save_page(run, model, record, dots, unfolding)
-        save_comparison(run, kind, model, record, sample)
+    if record.train.codes.shape[1] == 2:
+        tables.append(save_planes(run, model, record, unfolding))
+        save_comparison(run, model, record)
     run.save_report("\n\n".join(tables))
 
 
-def draw_sample(model):
+def encode_sample(model):
     """The training images whose codes are shown, `plane.Coded`."""
-    count = min(PLOTTED, len(load_tensors(True, data_folder())[0]))
+    count = min(PLOTTED, len(load_tensors(True)[0]))
     images, labels = sample_train(count, return_labels=True, generator=0)
     return plane.encode(model, images, labels)
 
 
-def save_planes(run, model, record, sample, unfolding):
-    """Saves what is seen of a code of two numbers; returns a code for each digit."""
+def save_planes(run, model, record, unfolding):
+    """Saves what is to be seen of a code of two numbers, and puts the model on the
+    page; returns the table of the code for a 4."""
+    sample = encode_sample(model)
     dots = plane.make_plane(sample)
     run.save_figure(plane.latent_figure(dots, sample.images), "latent.png")
     run.save_figure(plane.plane_figure(model, dots.limits), "plane.png")
-    digits = range(10)
-    chosen = [plane.choose_code(model, record.judge, sample, d) for d in digits]
-    run.save_figure(plane.digits_figure(chosen), "digits.png")
+    chosen = {}
+    for digit in range(10):
+        chosen[digit] = plane.choose_code(model, record.judge, sample, digit)
+    run.save_figure(plane.digits_figure(chosen.values()), "digits.png")
     four = chosen[4]
-    title = "A code for a 4"
-    figure = plane.code_figure(dots, four.code, four.picture, title)
+    figure = plane.code_figure(dots, four.code, four.picture, "A code for a 4")
     run.save_figure(figure, "digit4.png")
     run.save_figure(plane.unfolding_figure(unfolding), "unfolding.png")
     figure, draw_frame = plane.unfolding_frames(unfolding)
     run.save_animation(figure, draw_frame, len(unfolding.steps), "unfolding.gif")
-    return chosen
-
-
-def save_page(run, model, record, dots, unfolding):
-    """Puts the model on explore.html."""
-    key = "variational" if isinstance(model, VariationalAutoencoder) else "autoencoder"
-    normal = record.random[0]
+    normal = record.random[plane.NORMAL]
     random = {"recognised": normal.recognised, "different": normal.different}
     entry = page.plane_entry(model, dots, unfolding, random, run.about)
-    run.save_page(page.put(run.read_page(), key, entry, *run.page_images()))
+    run.save_page(page.put(run.read_page(), model.key, entry, *run.page_images()))
+    return plane.format_chosen(four)
 
 
-def save_comparison(run, kind, model, record, sample):
+def save_comparison(run, model, record):
     """Saves `unruly_or_tamed.png`: both models side by side, by one judge."""
-    other_key = "autoencoder" if kind is KINDS["variational"] else "variational"
+    (other_key,) = KINDS.keys() - {model.key}
     path = find_other(run, other_key)
     if path is None:
         return
     is_own = path.parent == run.sibling(other_key)
     where = "" if is_own else f" (figures/{other_key})"
-    models = {kind.name: model, KINDS[other_key].name + where: load(path)}
+    models = {model.name: model, KINDS[other_key].name + where: load(path)}
     judge = plane.make_judge(record.train, models.values())
     planes = {}
     random = {}
     for name in sorted(models):  # the autoencoder on the left
-        coded = plane.encode(models[name], sample.images, sample.labels)
-        planes[name] = plane.make_plane(coded)
-        random[name] = plane.draw_random_codes(models[name], coded.codes, judge)
-    figure = plane.comparison_figure(planes, random)
-    run.stamp(figure)
-    path = run.sibling("unruly_or_tamed")
-    utils.save_figure(figure, path.with_name(f"{path.name}.png"))
+        sample = encode_sample(models[name])
+        planes[name] = plane.make_plane(sample)
+        random[name] = plane.judge_random_codes(models[name], sample.codes, judge)
+    run.save_beside(plane.comparison_figure(planes, random), "unruly_or_tamed")
 
 
 def find_other(run, key):
@@ -510,11 +465,11 @@ def find_other(run, key):
     return None
 
 
-def save_code(run, code):
+def save_code(run, key, code):
     """Saves what the trained model makes of a code."""
     path = run.folder / "model.pt"
     if run.is_default and not path.exists():
-        path = utils.FIGURES / run.folder.name / "model.pt"
+        path = utils.FIGURES / key / "model.pt"
     if not path.exists():
         raise UserError(f"{path} is missing; leave --code out to train the model")
     model = load(path)
@@ -522,16 +477,17 @@ def save_code(run, code):
         picture = model.decode([code])[0]
     if not picture.isfinite().all():
         raise UserError(f"--code {code} is so far out that the decoder overflows")
-    title = f"The code ({', '.join(f'{number:g}' for number in code)}), decoded"
+    numbers = ", ".join(f"{number:g}" for number in code)
+    title = f"The code ({numbers}), decoded"
     if len(code) == 2:
-        dots = plane.make_plane(draw_sample(model))
+        dots = plane.make_plane(encode_sample(model))
         run.save_figure(plane.code_figure(dots, code, picture, title), "code.png")
     else:
         run.save_images(picture, "code.png", title)
 
 
 def read_flags():
-    """The flags, checked, the `Kind` of the model, and the `utils.Run`."""
+    """The flags, checked, the class of the model, and the `utils.Run`."""
     parser = utils.make_parser(
         "Train an autoencoder with a code of two numbers on MNIST, and show it. The "
         "same command goes on where it was stopped; it draws again what is trained.",
@@ -557,10 +513,10 @@ def read_flags():
     args = utils.parse_flags(parser, "autoencoder.py", **limits)
     if args.code:
         check_code(parser, args)
-    key = "variational" if args.variational else "autoencoder"
+    kind = VariationalAutoencoder if args.variational else Autoencoder
     settings = ("steps", "batch_size", "lr", "seed", "latent_dim")
     length = f"{args.steps:,} steps"
-    return args, KINDS[key], utils.start_run(parser, args, key, length, settings)
+    return args, kind, utils.start_run(parser, args, kind.key, length, settings)
 
 
 def check_code(parser, args):
@@ -572,7 +528,7 @@ def check_code(parser, args):
 
 def start_progress(run, model, args):
     """The `Progress` of the flags, with the checkpoint that is there."""
-    test_images, test_labels = load_tensors(False, args.data, args.device)
+    test_images, test_labels = load_tensors(False, args.device)
     ten = utils.first_of_each_digit(test_labels.cpu().numpy())
     may_choose = args.device == "cpu" and not args.threads
     progress = Progress(
@@ -583,7 +539,7 @@ def start_progress(run, model, args):
         painted=test_images[ten],
         threads=torch.get_num_threads() if may_choose else None,
         about=run.about,
-        variational=args.variational,
+        model=str(model),
     )
     if progress.path.exists() and not args.anew:
         try:
@@ -605,7 +561,7 @@ def main():
     args, kind, run = read_flags()
     mnist.temporary_dir = lambda: args.data
     if args.code:
-        save_code(run, args.code)
+        save_code(run, kind.key, args.code)
         return
     torch.set_num_threads(args.threads or torch.get_num_threads())
     torch.set_flush_denormal(True)  # tiny gradients of pixels without ink are slow
@@ -619,8 +575,8 @@ def main():
         speed.choose_threads(model, images, progress.threads)
     train(model, args.steps, args.batch_size, args.lr, args.seed, progress)
     utils.save_weights(progress.averaged.state_dict(), run.folder / "model.pt")
-    save_pictures(run, kind, progress, args)
+    save_pictures(run, progress, args.seed)
 
 
 if __name__ == "__main__":
-    utils.run(main, "autoencoder.py")
+    utils.run_script(main, "autoencoder.py")

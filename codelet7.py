@@ -22,7 +22,7 @@ from torch.utils.data import (
 from torchvision.utils import make_grid
 
 import utils
-from utils import show  # noqa: F401, the assignment's
+from utils import show  # noqa: F401, which the assignment imports here
 
 MEAN, STD = 0.1307, 0.3081  # of the pixels of MNIST's training images in [0, 1]
 EPSILON = 1e-8  # keeps the logarithms of the penalty finite
@@ -64,8 +64,8 @@ class SparseAutoencoder(nn.Module):
         return hidden, reconstruction.view_as(x)
 
     def batched_sparsity_penalty(self, hidden):
-        """KL divergence of Bernoulli(rho_hat_j) from Bernoulli(rho), summed over the
-        nodes j (the assignment's formula):
+        """KL(Bernoulli(rho) || Bernoulli(rho_hat_j)), summed over the nodes j (the
+        assignment's formula):
 
             sum_j  rho log(rho / rho_hat_j)
                    + (1 - rho) log((1 - rho) / (1 - rho_hat_j))
@@ -86,15 +86,20 @@ class SparseAutoencoder(nn.Module):
         hidden = hidden.to(torch.promote_types(hidden.dtype, torch.float32))
         rho = self.rho
         rho_hat = hidden.mean(dim=0)
-        # 1 - 1e-8 is 1 in float32. So 1 - rho_hat is clamped, too, instead of rho_hat.
-        on = rho_hat.clamp(min=EPSILON)
-        off = (1 - rho_hat).clamp(min=EPSILON)
-        divergence = rho * torch.log(rho / on)
-        divergence = divergence + (1 - rho) * torch.log((1 - rho) / off)
-        return divergence.sum()
+        # 1 - 1e-8 is 1 in float32, so that 1 - rho_hat wants a clamp of its own.
+        rest = (1 - rho_hat).clamp(min=EPSILON)
+        rho_hat = rho_hat.clamp(min=EPSILON)
+        first_term = rho * torch.log(rho / rho_hat)
+        second_term = (1 - rho) * torch.log((1 - rho) / rest)
+        return (first_term + second_term).sum()
 
     def loss_function(self, x, hidden, reconstruction):
         """Mean squared error over the pixels plus the weighted penalty, a scalar.
+
+        Args:
+            x: images.
+            hidden: activations `(N, hDims)` in [0, 1].
+            reconstruction: of the shape of x.
 
         Raises:
             ValueError: `x` and `reconstruction` differ in shape.
@@ -114,8 +119,6 @@ class SparseAutoencoder(nn.Module):
 def make_dataloader(images, labels, batch_size=64, shuffle=True, seed=0, device="cpu"):
     """A `DataLoader` of normalised images and their labels.
 
-    All images are one tensor, and a batch is cut out of it at once.
-
     Args:
         images: uint8 `(N, 28, 28)` in [0, 255].
         labels: int64 `(N,)`.
@@ -129,10 +132,12 @@ def make_dataloader(images, labels, batch_size=64, shuffle=True, seed=0, device=
     pixels = torch.from_numpy(images).to(device).float().unsqueeze(1)
     normalised = (pixels / 255 - MEAN) / STD
     dataset = TensorDataset(normalised, torch.from_numpy(labels).to(device))
-    order = SequentialSampler(dataset)
     if shuffle:
         generator = torch.Generator().manual_seed(seed)
         order = RandomSampler(dataset, generator=generator)
+    else:
+        order = SequentialSampler(dataset)
+    # The sampler gives 64 indices at once, so that a batch is one look-up, not 64.
     batches = BatchSampler(order, batch_size, drop_last=False)
     return DataLoader(dataset, sampler=batches, batch_size=None)
 
@@ -154,6 +159,7 @@ def train(model, train_dataloader, epochs, lr, test_dataloader=None):
     Raises:
         FloatingPointError: the loss became infinite or NaN.
     """
+    # fused=True changes all weights in one operation.
     optimizer = torch.optim.Adam(model.parameters(), lr=lr, fused=True)
     losses = Losses()
     for epoch in range(1, epochs + 1):
@@ -199,7 +205,8 @@ def reconstruction_grid(model, images):
     """
     _, reconstructions = model(images)
     pairs = torch.stack((images, reconstructions), dim=1).view(-1, 1, 28, 28)
-    pairs = pairs.clamp(images.min(), 1)  # a Tanh ends at 1, normalised images at 2.82
+    # A Tanh gives -1 to 1, normalised images go from -0.42 to 2.82: both are cut.
+    pairs = pairs.clamp(images.min(), 1)
     return make_grid(pairs, 8, normalize=True, pad_value=0.13)
 
 
@@ -229,8 +236,8 @@ def most_active(model, images, node):
 def load(path=utils.FIGURES / "codelet7" / "model.pt"):
     """The trained model that lies at `path`, on the CPU, in evaluation mode.
 
-    It has the number of hidden nodes that the file has; the default is the committed
-    model of ten nodes.
+    It has the number of hidden nodes that the file has, and the default `rho` and
+    `penalty_weight`; the default file is the committed one, of ten nodes.
 
     Raises:
         UserError: the file is missing, damaged or of another model.
@@ -245,28 +252,26 @@ def load(path=utils.FIGURES / "codelet7" / "model.pt"):
     return model.eval()
 
 
-def save_figures(run, untrained, model, train_set, test_images):
-    """Saves the figures that the assignment asks for, and the same before training.
-
-    `train_set` are images `(N, 1, 28, 28)` and labels `(N,)`.
-    """
-    images, labels = train_set
-    run.save_images(make_grid(list(images[:64]), 16), "mnist.png", "Training images")
+def save_reconstructions(run, untrained, model, test_images):
+    """Saves the assignment's first figure, and the same before training."""
     title = "Test images, each beside its reconstruction; white is 1, where a Tanh ends"
     grid = reconstruction_grid(untrained, test_images[:64])
     run.save_images(grid, "reconstructions_untrained.png", f"{title}\nBefore training")
     grid = reconstruction_grid(model, test_images[:64])
     run.save_images(grid, "reconstructions.png", title)
+
+
+def save_top_images(run, untrained, model, train_set):
+    """Saves the assignment's second figure for each of up to ten nodes, and the same
+    for one before training; `train_set` are images and labels."""
+    images, labels = train_set
     grid = top_images_grid(untrained, images, 0)
     title = top_images_title(untrained, images, labels, 0)
     run.save_images(grid, "top100_untrained.png", f"{title}\nBefore training")
-    nodes = model.encoder[0].out_features
-    for node in range(min(10, nodes)):
+    for node in range(min(10, model.encoder[0].out_features)):
         grid = top_images_grid(model, images, node)
         title = top_images_title(model, images, labels, node)
         run.save_images(grid, f"top100_node{node}.png", title)
-    if nodes > 10:
-        print(f"The top 100 are shown of the first 10 of {nodes} nodes")
 
 
 def top_images_title(model, images, labels, node):
@@ -280,8 +285,11 @@ def top_images_title(model, images, labels, node):
 def save_analysis(run, untrained, model, losses, train_set, test_set):
     """Saves what extras/ finds out about the nodes: the table, pictures, codelet7.pdf
     and the page. The sets are images `(N, 1, 28, 28)` and labels `(N,)`."""
-    from extras import nodes, page
-
+    try:
+        from extras import nodes, page
+    except ModuleNotFoundError:
+        print("Without extras/ there is no codelet7.pdf")
+        return
     published = PUBLISHED if run.is_default else {}
     record = nodes.analyse(untrained, model, losses, published, train_set, test_set)
     run.save_report(record.table)
@@ -397,12 +405,12 @@ def main():
     utils.save_weights(model.state_dict(), run.folder / "model.pt")
     train_set = on_cpu(train_dataloader)
     test_set = on_cpu(test_dataloader)
-    save_figures(run, untrained, model, train_set, test_set[0])
-    if (utils.DATA.parent / "extras").is_dir():
-        save_analysis(run, untrained, model, losses, train_set, test_set)
-    else:
-        print("Without extras/ there is no codelet7.pdf")
+    test_images, _ = test_set
+    run.save_images(make_grid(train_set[0][:64], 16), "mnist.png", "Training images")
+    save_reconstructions(run, untrained, model, test_images)
+    save_top_images(run, untrained, model, train_set)
+    save_analysis(run, untrained, model, losses, train_set, test_set)
 
 
 if __name__ == "__main__":
-    utils.run(main, "codelet7.py")
+    utils.run_script(main, "codelet7.py")

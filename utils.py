@@ -70,10 +70,11 @@ def load_mnist(train=True, folder=DATA, read=read_idx):
             f"{folder}: the {part} images have the shape {images.shape} and the type "
             f"{images.dtype}; expected (N, 28, 28) and uint8"
         )
-    if labels.shape != (len(images),) or labels.max(initial=0) > 9:
+    digits = np.unique(labels).tolist()
+    if labels.shape != (len(images),) or digits != list(range(10)):
         raise UserError(
-            f"{folder}: the {part} labels have the shape {labels.shape} and values up "
-            f"to {labels.max(initial=0)}; expected ({len(images)},) and 0 to 9"
+            f"{folder}: the {part} labels have the shape {labels.shape} and the values "
+            f"{digits}; expected ({len(images)},) and each of 0 to 9"
         )
     return images, labels.astype(np.int64)
 
@@ -177,8 +178,8 @@ def show(images, path=None, title="", titles=(), columns=None):
             | `(N, 3, H, W)`                 | several, in colour                  |
             | a list of any of the first two | several                             |
 
-            Integers lie in [0, 255], or all in [0, 1]. Floats that leave [0, 1] are
-            stretched: the smallest becomes black, the largest white.
+            Integers lie in [0, 255], or all in [0, 1]. An image of floats that leave
+            [0, 1] is stretched: its smallest becomes black, its largest white.
         path: saves there instead; its suffix decides the format.
         titles: one for each image.
         columns: images in a row; None puts all in one row.
@@ -209,12 +210,12 @@ def draw_images(images, title="", titles=(), columns=None, make_figure=Figure):
     columns = columns or len(pictures)
     rows = math.ceil(len(pictures) / columns)
     height, width = pictures[0].shape[:2]
-    inches = max(3, 280 / max(height, columns * width)) / 100  # a pixel
+    inches_per_pixel = max(3, 280 / max(height, columns * width)) / 100
     title_inches = 0.45 if titles else 0.15
     figure = make_figure(layout="constrained")
     figure.set_size_inches(
-        max(4, columns * (width * inches + 0.15)),
-        rows * (height * inches + title_inches) + 0.6,
+        max(4, columns * (width * inches_per_pixel + 0.15)),
+        rows * (height * inches_per_pixel + title_inches) + 0.6,
     )
     figure.suptitle(title, wrap=True)
     for place, picture in enumerate(pictures):
@@ -453,15 +454,15 @@ class Run:
     folder: Path
     about: str  # "MNIST, 20 epochs, --hidden 5"
     data: Path  # folder of the images
-    flags: dict  # the settings that are not the defaults, as text
+    changed_flags: dict  # the settings that are not the defaults, as text
 
     @property
     def is_default(self):
-        return not self.flags
+        return not self.changed_flags
 
     def sibling(self, name):
         """The path of something else with the same settings, `figures/name-hidden5`."""
-        return self.folder.with_name(folder_name(name, self.flags))
+        return self.folder.with_name(folder_name(name, self.changed_flags))
 
     @property
     def page(self):
@@ -491,6 +492,12 @@ class Run:
         self.stamp(figure)
         save_figure(figure, self.folder / name)
 
+    def save_beside(self, figure, name):
+        """Saves a figure beside the folder, such as `figures/name-hidden5.png`."""
+        self.stamp(figure)
+        path = self.sibling(name)
+        save_figure(figure, path.with_name(f"{path.name}.png"))
+
     def save_images(self, images, name, title="", titles=(), columns=None):
         self.save_figure(draw_images(images, title, titles, columns), name)
 
@@ -509,44 +516,44 @@ class Run:
         print(table)
 
 
-def start_run(parser, args, script, length, settings):
+def start_run(parser, args, name, length, settings):
     """The `Run` of the flags; makes its folder, and tries to write there.
 
     With the default settings it is `figures/codelet7`, with others a folder such as
     `figures/codelet7-hidden5`.
 
     Args:
-        script: the first part of the folder's name.
+        name: the first part of the folder's.
         length: how long it trains, in words.
         settings: the flags that make a run what it is, the first that of the length.
     """
     flags = {}
-    for name in settings:
-        if getattr(args, name) != parser.get_default(name):
-            value = " ".join(str(part) for part in np.ravel(getattr(args, name)))
-            flags[name.replace("_", "-")] = value
+    for setting in settings:
+        if getattr(args, setting) != parser.get_default(setting):
+            value = " ".join(str(part) for part in np.ravel(getattr(args, setting)))
+            flags[setting.replace("_", "-")] = value
     is_mnist = args.data.resolve() == DATA
     data = "MNIST" if is_mnist else args.data.resolve().name
     named = [f"--{flag} {flags[flag]}" for flag in flags if flag != settings[0]]
     about = ", ".join([data, length, *named])
     if not is_mnist:
         flags["data"] = data
-    folder = args.figures.expanduser() / folder_name(script, flags)
+    folder = args.figures.expanduser() / folder_name(name, flags)
     folder.mkdir(parents=True, exist_ok=True)
     tempfile.TemporaryFile(dir=folder).close()  # fails now rather than after training
     return Run(folder, about, args.data, flags)
 
 
-def folder_name(script, flags):
-    """`codelet7-hidden5`: the script, and the flags with their values."""
+def folder_name(name, flags):
+    """`codelet7-hidden5`: a name, and the flags with their values."""
     parts = [flag + value.replace(" ", "_") for flag, value in flags.items()]
-    name = "-".join([script, *parts])
-    if len(name) > 100:  # file systems take 255 bytes
-        return f"{name[:90]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
-    return name
+    whole = "-".join([name, *parts])
+    if len(whole) > 100:  # file systems take 255 bytes
+        return f"{whole[:90]}-{hashlib.sha256(whole.encode()).hexdigest()[:8]}"
+    return whole
 
 
-def run(main, script):
+def run_script(main, script):
     """Calls `main`; Ctrl-C, a full disk and whatever a user can mend end it in one
     line."""
     if not hasattr(sys.modules["__main__"], "__file__"):

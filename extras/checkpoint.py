@@ -7,8 +7,9 @@ A checkpoint is a dict that `torch.load` reads, on any device:
 "settings"   what the run was started with
 "step"       how many steps are done
 "losses"     of each step, float32 `(step,)`
-"moments"    by step, see `Progress.keep_moment`
-"average", "optimizer", "scheduler", "random"    what is needed to go on
+"snapshots"  by step, see `Progress.take_snapshot`
+"averages", "optimizer", "scheduler", "random"    what is needed to go on. (The state of
+a GPU's random numbers is not among it: a variational run goes on with other samples.)
 """
 
 import math
@@ -20,7 +21,7 @@ import torch
 from torch.optim.swa_utils import AveragedModel
 
 SAVE_STEPS = 1_000  # between two checkpoints, about seven seconds of training
-MOMENTS = 23  # at which the codes are kept, besides step 0
+SNAPSHOTS = 23  # of the codes on the way, besides that at step 0
 
 
 class Progress:
@@ -29,15 +30,15 @@ class Progress:
     Args:
         model: on its device; takes images to codes and reconstructions.
         steps: how many the run is to have in all.
-        path: where the script saves a checkpoint every `SAVE_STEPS` steps, or None.
+        path: where `train` saves a checkpoint every `SAVE_STEPS` steps, or None.
         watched: images `(M, 28, 28)` whose codes are kept on the way, or None.
-        painted: images `(K, 28, 28)` whose reconstructions are.
-        threads: how many may compute, where `train` is to choose now and then.
+        painted: images `(K, 28, 28)` whose reconstructions are kept beside them.
+        threads: up to how many `train` chooses from every `SAVE_STEPS` steps, or None.
         settings: what a checkpoint must have in common with the run that loads it.
 
     Attributes:
         averaged: the model with averaged weights, which is measured and shown.
-        step, losses, moments: see the top of this file.
+        step, losses, snapshots: see the top of this file.
     """
 
     def __init__(
@@ -57,44 +58,44 @@ class Progress:
         self.painted = painted
         self.threads = threads
         self.settings = settings
-        self.average = AveragedModel(model, multi_avg_fn=self.move_average)
-        self.averaged = self.average.module.eval()
+        self.averaging = AveragedModel(model, multi_avg_fn=self.move_average)
+        self.averaged = self.averaging.module.eval()
         self.step = 0
         self.losses = torch.zeros(steps, device=next(model.parameters()).device)
-        self.moments = {}
-        self.moment_steps = set(np.geomspace(1, steps, MOMENTS).round().astype(int))
+        self.snapshots = {}
+        self.snapshot_steps = set(np.geomspace(1, steps, SNAPSHOTS).round().astype(int))
         self.saved = None
-        self.start = time.monotonic()
+        self.report_started = time.monotonic()
 
     @torch.no_grad()
     def move_average(self, averaged, current, _):
         """Moves the averaged weights towards the current ones, which shake at a
         constant learning rate: a moving average over about the last ninth of the steps
         (polynomial decay with eta = 8, Shamir & Zhang 2013, arXiv:1212.1824)."""
-        share = 9 * self.every / (self.step + 8)
+        share = 9 * self.steps_between_averages / (self.step + 8)
         for mean, weight in zip(averaged, current, strict=True):
             mean.lerp_(weight, share)
 
     @property
-    def every(self):
-        """Steps between two moves of the average: later on, each tenth is as good."""
+    def steps_between_averages(self):
+        """Later on, to average each tenth step is as good."""
         return 1 if self.step <= 1_000 else 10
 
     @torch.no_grad()
-    def keep_moment(self):
+    def take_snapshot(self):
         """Keeps what the averaged model makes of the images at this step."""
         if self.watched is None:
             return
         codes = self.averaged.encode(self.watched)
         pictures = self.averaged.decode(self.averaged.encode(self.painted))
-        self.moments[self.step] = {"codes": codes.cpu(), "pictures": pictures.cpu()}
+        self.snapshots[self.step] = {"codes": codes.cpu(), "pictures": pictures.cpu()}
 
-    def begin(self, optimizer, scheduler, generator):
-        """Takes what `train` made for itself, sets it to where the checkpoint was, and
-        returns how many steps are done.
+    def resume(self, optimizer, scheduler, generator):
+        """Takes what `train` made for itself, sets it to where the checkpoint was, if
+        one was loaded, and returns how many steps are done.
 
         Raises:
-            ValueError: the learning rate was planned to end earlier.
+            ValueError: the learning rate was planned for another number of steps.
         """
         self.optimizer = optimizer
         self.scheduler = scheduler
@@ -111,8 +112,8 @@ class Progress:
             generator.bit_generator.state = self.saved["random"]["numpy"]
             torch.set_rng_state(self.saved["random"]["torch"])
         if self.step == 0:
-            self.keep_moment()
-        self.start = time.monotonic()
+            self.take_snapshot()
+        self.report_started = time.monotonic()
         return self.step
 
     def after_step(self, step, loss):
@@ -123,10 +124,10 @@ class Progress:
         """
         self.step = step
         self.losses[step - 1] = loss.detach()
-        if step % self.every == 0:
-            self.average.update_parameters(self.model)
-        if step in self.moment_steps:
-            self.keep_moment()
+        if step % self.steps_between_averages == 0:
+            self.averaging.update_parameters(self.model)
+        if step in self.snapshot_steps:
+            self.take_snapshot()
         if self.is_due():
             self.report()
 
@@ -142,8 +143,8 @@ class Progress:
             raise FloatingPointError(
                 f"the loss became {loss} by step {self.step}; try a smaller --lr"
             )
-        seconds = time.monotonic() - self.start
-        self.start = time.monotonic()
+        seconds = time.monotonic() - self.report_started
+        self.report_started = time.monotonic()
         minutes = (self.steps - self.step) / SAVE_STEPS * seconds / 60
         print(
             f"step {self.step:,}/{self.steps:,}, loss {loss:#.4g}, "
@@ -159,8 +160,8 @@ class Progress:
             "settings": self.settings,
             "step": self.step,
             "losses": self.losses[: self.step].clone(),  # else all would be saved
-            "moments": self.moments,
-            "average": self.average.n_averaged,
+            "snapshots": self.snapshots,
+            "averages": self.averaging.n_averaged,
             "optimizer": self.optimizer.state_dict(),
             "scheduler": self.scheduler.state_dict(),
             "random": {
@@ -178,21 +179,26 @@ class Progress:
         """
         try:
             saved = read_checkpoint(path)
-            self.averaged.load_state_dict(saved["weights"])
-            self.model.load_state_dict(saved["latest"])
-            self.average.n_averaged = saved["average"].to(self.losses.device)
-            self.step = saved["step"]
-            self.losses[: self.step] = saved["losses"]
-            self.moments = saved["moments"]
-            settings = saved["settings"]
+            differing = self.find_differing(saved["settings"])
+            if not differing:
+                self.averaged.load_state_dict(saved["weights"])
+                self.model.load_state_dict(saved["latest"])
+                self.averaging.n_averaged = saved["averages"].to(self.losses.device)
+                self.step = saved["step"]
+                self.losses[: self.step] = saved["losses"]
+                self.snapshots = saved["snapshots"]
         except Exception as error:  # there are many ways to be damaged
             why = " ".join(str(error).split())[:150]
             raise ValueError(f"it is damaged, or of another model ({why})") from error
-        if self.settings and settings != self.settings:
-            raise ValueError(f"it was started with {settings}, not {self.settings}")
-        self.settings = settings
+        if differing:
+            raise ValueError(f"it was started with another {', '.join(differing)}")
+        self.settings = saved["settings"]
         self.saved = saved
         return self
+
+    def find_differing(self, settings):
+        """The names of the run's settings that a checkpoint does not share."""
+        return [name for name in self.settings if settings[name] != self.settings[name]]
 
 
 def read_checkpoint(path):

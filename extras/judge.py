@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from extras.measures import count_by_digit, effective_number
 
-SURE = 0.9  # above this probability a picture counts as recognised
+CONFIDENT = 0.9  # above this probability a picture counts as recognised
 
 
 def train_judge(images, labels, epochs=2, batch_size=200, lr=1e-3):
@@ -39,7 +39,7 @@ class Recognition(NamedTuple):
 @torch.no_grad()
 def recognise(judge, pictures):
     """The `Recognition` of pictures `(N, 28, 28)` in [0, 1]."""
-    sureness, digits = judge(pictures).softmax(dim=1).max(dim=1)
-    sure = sureness > SURE
-    counts = count_by_digit(digits[sure])
-    return Recognition(sure.double().mean().item(), effective_number(counts))
+    confidence, digits = judge(pictures).softmax(dim=1).max(dim=1)
+    recognised = confidence > CONFIDENT
+    counts = count_by_digit(digits[recognised])
+    return Recognition(recognised.double().mean().item(), effective_number(counts))

@@ -1,4 +1,4 @@
-"""Functions of tensors on the CPU that give numbers."""
+"""Functions of tensors on the CPU that give numbers, and tables of numbers."""
 
 from typing import NamedTuple
 
@@ -26,25 +26,25 @@ def nearest(rows, others, count=1):
     return Neighbours(torch.cat(indices), torch.cat(distances))
 
 
-class Axes(NamedTuple):
-    """The mean of rows `(N, d)`, and the axes along which they vary most."""
+class PrincipalAxes(NamedTuple):
+    """The mean of rows `(N, d)`, and the directions in which they vary most."""
 
     mean: torch.Tensor  # (d,)
-    axes: torch.Tensor  # (d, count), of length 1, the most varied first
+    directions: torch.Tensor  # (d, count), of length 1, the most varied first
 
     def encode(self, rows):
-        return (rows - self.mean) @ self.axes
+        return (rows - self.mean) @ self.directions
 
     def decode(self, codes):
-        return codes @ self.axes.T + self.mean
+        return codes @ self.directions.T + self.mean
 
 
 def principal_axes(rows, count):
-    """The first `count` principal axes of rows `(N, d)`, as `Axes`."""
+    """The first `count` `PrincipalAxes` of rows `(N, d)`."""
     covariance = torch.cov(rows.T).double()
     eigenvectors = torch.linalg.eigh(covariance).eigenvectors  # the last varies most
-    axes = eigenvectors[:, -count:].flip(1)
-    return Axes(rows.mean(dim=0), axes.to(rows.dtype))
+    directions = eigenvectors[:, -count:].flip(1)
+    return PrincipalAxes(rows.mean(dim=0), directions.to(rows.dtype))
 
 
 def mean_by_digit(values, labels):
@@ -109,6 +109,12 @@ def effective_number(counts):
     return entropy.exp().item()
 
 
-def row(name, *cells):
+def format_row(name, *cells):
     """A line of a table: a name and right-aligned cells."""
     return f"{name:40}" + "".join(f"{cell:>16}" for cell in cells)
+
+
+def format_columns(columns):
+    """A table out of its columns: their cells, texts, by their heading."""
+    lines = [columns.keys(), *zip(*columns.values(), strict=True)]
+    return "\n".join("".join(f"{cell:>13}" for cell in line) for line in lines)

@@ -13,11 +13,17 @@ from matplotlib.figure import Figure
 from torch.nn import functional as F
 from torchvision.utils import make_grid
 
-from extras.measures import count_by_digit, mean_by_digit, row, share_explained
+from extras.measures import (
+    count_by_digit,
+    format_columns,
+    format_row,
+    mean_by_digit,
+    share_explained,
+)
 
 A4 = (8.27, 11.69)  # inches
 DRAWN = 10  # nodes that have room in a picture
-TWICE = 2  # so many times as active for one digit as for any other is no chance
+STANDS_OUT = 2  # so many times as active for a digit as for any other is no chance
 TOP = 100  # images at which a node is most or least active
 
 
@@ -36,14 +42,15 @@ class NodeMeasures:
     least_active: torch.Tensor  # (J, 100) the least active first
     most_digits: torch.Tensor  # (J, 10) how many of the most active are 0s, 1s, ...
     least_digits: torch.Tensor  # (J, 10)
+    tenth_digits: torch.Tensor  # (J, 10) of the most active tenth of all images
 
     def __len__(self):
         return len(self.mean)
 
-    def standing_for_a_digit(self):
+    def count_standing_for_a_digit(self):
         """How many nodes are over twice as active for a digit as for any other."""
         in_order = np.sort(self.by_digit, axis=1)
-        return int((in_order[:, -1] > TWICE * in_order[:, -2]).sum())
+        return int((in_order[:, -1] > STANDS_OUT * in_order[:, -2]).sum())
 
 
 @torch.no_grad()
@@ -53,6 +60,7 @@ def measure_nodes(model, images, labels):
     order = hidden.T.argsort(dim=1, descending=True)
     most_active = order[:, :TOP]
     least_active = order.flip(1)[:, :TOP]
+    tenth = order[:, : max(TOP, len(images) // 10)]
     digits = F.one_hot(labels, 10).numpy()
     return NodeMeasures(
         mean=hidden.mean(dim=0).numpy(),
@@ -62,7 +70,8 @@ def measure_nodes(model, images, labels):
         most_active=most_active,
         least_active=least_active,
         most_digits=torch.stack([count_by_digit(labels[top]) for top in most_active]),
-        least_digits=torch.stack([count_by_digit(labels[top]) for top in least_active]),
+        least_digits=torch.stack([count_by_digit(labels[low]) for low in least_active]),
+        tenth_digits=torch.stack([count_by_digit(labels[top]) for top in tenth]),
     )
 
 
@@ -114,13 +123,13 @@ def format_losses(losses, published):
     train = [f"{losses.train[epoch - 1]:.4f}" for epoch in epochs]
     test = [f"{losses.test[epoch - 1]:.4f}" for epoch in epochs]
     lines = [
-        row("", *[f"epoch {epoch}" for epoch in epochs]),
-        row("train loss", *train),
-        row("test loss", *test),
+        format_row("", *[f"epoch {epoch}" for epoch in epochs]),
+        format_row("train loss", *train),
+        format_row("test loss", *test),
     ]
     if published:
         theirs = [f"{published[epoch]:.4f}" for epoch in epochs]
-        lines.append(row("published train loss", *theirs))
+        lines.append(format_row("published train loss", *theirs))
     return "\n".join(lines)
 
 
@@ -138,38 +147,53 @@ MODEL_ROWS = {  # the fields of `ModelMeasures`: their names, and how to write t
 def format_model(trained, untrained, recognised_pixels):
     """`ModelMeasures` of a model, trained and not, a line each; and which share of the
     images themselves is recognised in the same way."""
-    lines = [row("", "trained", "untrained")]
+    lines = [format_row("", "trained", "untrained")]
     for field, (name, form) in MODEL_ROWS.items():
         after = format(getattr(trained, field), form)
         before = format(getattr(untrained, field), form)
-        lines.append(row(name, after, before))
-    lines.append(row("  the same with the raw pixels", f"{recognised_pixels:.0%}"))
+        lines.append(format_row(name, after, before))
+    lines.append(
+        format_row("  the same with the raw pixels", f"{recognised_pixels:.0%}")
+    )
     return "\n".join(lines)
 
 
 def format_nodes(trained, untrained):
     """`NodeMeasures`, trained and not: how many stand for a digit, and each node."""
-    lines = [
-        row("", "trained", "untrained"),
-        row(
-            "nodes that stand for a digit",
-            f"{trained.standing_for_a_digit()} of {len(trained)}",
-            f"{untrained.standing_for_a_digit()} of {len(trained)}",
-        ),
-        "",
-        "      mean activation        explained    commonest digit of the 100 images",
-        "node  trained  untrained  by the digit    most active        least active",
+    count = len(trained)
+    standing = [
+        f"{nodes.count_standing_for_a_digit()} of {count}"
+        for nodes in (trained, untrained)
     ]
-    for node in range(len(trained)):
-        lines.append(
-            f"{node:4}"
-            f"{trained.mean[node]:9.2f}"
-            f"{untrained.mean[node]:11.2f}"
-            f"{trained.explained[node]:14.0%}"
-            f"    {commonest(trained.most_digits[node]):15}"
-            f"    {commonest(trained.least_digits[node])}"
-        )
-    return "\n".join(lines)
+    columns = {
+        "node": range(count),
+        "mean": [f"{mean:.2f}" for mean in trained.mean],
+        "untrained": [f"{mean:.2f}" for mean in untrained.mean],
+        "explained": [f"{share:.0%}" for share in trained.explained],
+        "top 100": [commonest(digits) for digits in trained.most_digits],
+        "top tenth": shares_in_tenth(trained),
+        "last 100": [commonest(digits) for digits in trained.least_digits],
+    }
+    return "\n".join(
+        [
+            format_row("", "trained", "untrained"),
+            format_row("nodes that stand for a digit", *standing),
+            "",
+            format_columns(columns),
+            "",
+            "mean: mean activation; explained: share of its variance that the digit tells",
+            "top 100, last 100: commonest digit of the most and the least active images",
+            "top tenth: share of the first of these in the most active tenth of all images",
+        ]
+    )
+
+
+def shares_in_tenth(nodes):
+    """How large a share of the most active tenth of all images the commonest digit of
+    the most active 100 is, for each node."""
+    shares = nodes.tenth_digits / nodes.tenth_digits.sum(dim=1, keepdim=True)
+    digits = nodes.most_digits.argmax(dim=1, keepdim=True)
+    return [f"{share:.0%}" for share in shares.gather(1, digits)[:, 0].tolist()]
 
 
 def commonest(counts):
@@ -284,8 +308,7 @@ class Record:
 
 def analyse(untrained, model, losses, published, train_set, test_set):
     """The `Record` of a run: what is measured before and after training, over images
-    `(N, 1, 28, 28)` and their labels `(N,)`. Each argument is something that only the
-    script has."""
+    `(N, 1, 28, 28)` and their labels `(N,)`."""
     before = measure_nodes(untrained, *train_set)
     after = measure_nodes(model, *train_set)
     images, labels = train_set
@@ -342,8 +365,8 @@ def write(axis, text, **style):
     """Paragraphs, from the top of an axis."""
     axis.axis("off")
     paragraphs = [textwrap.fill(line, 96) for line in text.splitlines()]
-    text = axis.text(0, 1, "\n".join(paragraphs), va="top", linespacing=1.3, **style)
-    text.set_in_layout(False)
+    style |= {"va": "top", "linespacing": 1.3}
+    axis.text(0, 1, "\n".join(paragraphs), **style).set_in_layout(False)
 
 
 def table_page(record):
@@ -390,9 +413,10 @@ def nodes_page(record, answers):
 
 def chosen_nodes_page(record, answers, nodes):
     figure = a4_page("Nodes, each with the images that activate it most and least")
-    places = [[f"{node} {part}"] * 2 for node in nodes for part in ("words", "images")]
+    places = []
     for node in nodes:
-        places[2 * nodes.index(node) + 1] = [f"{node} paints", f"{node} images"]
+        places.append([f"{node} words", f"{node} words"])
+        places.append([f"{node} paints", f"{node} images"])
     ratios = (2, 3) * len(nodes)
     axes = figure.subplot_mosaic(places, height_ratios=ratios, width_ratios=(1, 3.5))
     for node in nodes:

@@ -16,14 +16,15 @@ from torchvision.utils import make_grid
 
 from extras import measures
 from extras.judge import recognise, train_judge
-from extras.measures import nearest, row
+from extras.measures import format_columns, format_row, nearest
 
 NEIGHBOURS = 10  # nearest codes that tell something of a test code
 AROUND = 50  # codes that say what lies around a place
 RANDOM = 1_000  # random codes that are decoded
+NORMAL, OWN, FAR = "N(0, I)", "the codes' own mean and spread", "N(0, 100^2 I)"
 MOSAIC = 25  # images on a side of plane.png
 SMOOTHING = 500  # steps over which a loss is averaged
-# Any two differ by at least 44 in CIELAB, and by 31 as deuteranopes and protanopes see
+# Any two differ by about 44 or more in CIELAB, and by 31 as deuteranopes and protanopes see
 # them (Machado et al. 2009); found by a random search, and dealt out so that 4 and 9,
 # 3 and 5, 7 and 9 differ most.
 COLOURS = np.array([
@@ -64,7 +65,7 @@ def reconstruct(model, images):
 class CodeMeasures:
     """Where the codes of test images lie among those of training images."""
 
-    right: float  # share that their ten nearest codes name rightly
+    correct: float  # share of them that their ten nearest codes name correctly
     distance: np.ndarray  # (10,) median distance of a digit from the median code
     distance_of_all: float
     neighbours: (
@@ -80,7 +81,7 @@ def count_votes(train, test):
     return F.one_hot(found, 10).sum(dim=1)
 
 
-def share_right(votes, labels):
+def share_correct(votes, labels):
     """How often most votes are for the label; of a draw the smaller digit wins."""
     return (votes.argmax(dim=1) == labels).double().mean().item()
 
@@ -95,7 +96,7 @@ def measure_codes(train, test):
     slants = [share_told(train, test, measures.slant, digit) for digit in digits]
     inks = [share_told(train, test, measures.ink, digit) for digit in digits]
     return CodeMeasures(
-        right=share_right(votes, test.labels),
+        correct=share_correct(votes, test.labels),
         distance=np.array(distances),
         distance_of_all=apart.median().item(),
         neighbours=measures.mean_by_digit(votes / NEIGHBOURS, test.labels).numpy(),
@@ -106,55 +107,57 @@ def measure_codes(train, test):
 
 def share_told(train, test, measure, digit):
     """Which share of the variance of a measure, such as `slant`, among the test images
-    of a digit the mean of the ten nearest training codes of that digit predicts."""
+    of a digit the mean of the ten nearest training codes of that digit predicts; 0
+    where that is no better than the mean of all."""
     known = train.of(digit)
     asked = test.of(digit)
     near = nearest(asked.codes, known.codes, NEIGHBOURS).indices
     predictions = measure(known.images)[near].mean(dim=1)
     values = measure(asked.images)
-    return 1 - measures.share_left(values.numpy(), predictions.numpy())
+    share_left = measures.share_left(values.numpy(), predictions.numpy())
+    return max(1 - share_left, 0)
 
 
 @dataclass
-class RandomCodes:
-    """What the decoder makes of random codes, or other pictures to compare with."""
+class JudgedPictures:
+    """Pictures, such as decoded random codes, and what the judge reads in them."""
 
-    name: str  # how they are drawn
     pictures: torch.Tensor  # (64, 28, 28), the first
-    recognised: float  # share that the judge is sure about
+    recognised: float  # share of all that it is sure about
     different: float  # effective number of different digits among these
 
 
+def judge_pictures(judge, pictures):
+    share, different = recognise(judge, pictures)
+    return JudgedPictures(pictures[:64], share, different)
+
+
 @torch.no_grad()
-def draw_random_codes(model, codes, judge):
-    """`RandomCodes` for three ways to draw them; `codes` are those of images."""
+def judge_random_codes(model, codes, judge):
+    """`JudgedPictures` of random codes, by how they are drawn; `codes` `(N, d)` are
+    those of images."""
     generator = torch.Generator().manual_seed(0)
     normal = torch.randn(RANDOM, codes.shape[1], generator=generator)
-    own = codes.mean(dim=0) + codes.std(dim=0) * normal
-    ways = {
-        "N(0, I)": normal,
-        "the codes' own mean and spread": own,
-        "N(0, 100^2 I)": 100 * normal,
+    drawn = {
+        NORMAL: normal,
+        OWN: codes.mean(dim=0) + codes.std(dim=0) * normal,
+        FAR: 100 * normal,
     }
-    return [judged(name, model.decode(ways[name]), judge) for name in ways]
+    return {name: judge_pictures(judge, model.decode(drawn[name])) for name in drawn}
 
 
 @torch.no_grad()
-def controls(model, test, judge):
-    """The same of reconstructions of `Coded` images, and of averages of two of them."""
-    reconstructions = reconstruct(model, test.images)
+def judge_controls(model, test, judge):
+    """`JudgedPictures` to compare with, by name: reconstructions of `Coded` images, and
+    averages of two of them, which are no digits."""
     by_digit = test.images[test.labels.argsort(stable=True)]
     half = len(by_digit) // 2  # so far apart, two are of different digits
     averages = (by_digit[:half] + by_digit[half : 2 * half]) / 2
-    return [
-        judged("reconstructions of test images", reconstructions, judge),
-        judged("averages of two different digits", averages, judge),
-    ]
-
-
-def judged(name, pictures, judge):
-    share, different = recognise(judge, pictures)
-    return RandomCodes(name, pictures[:64], share, different)
+    pictures = {
+        "reconstructions of test images": reconstruct(model, test.images),
+        "averages of two different digits": averages,
+    }
+    return {name: judge_pictures(judge, pictures[name]) for name in pictures}
 
 
 @dataclass
@@ -189,10 +192,10 @@ class Record:
     test: Coded
     codes: CodeMeasures
     judge: torch.nn.Module  # trained on the images and the model's reconstructions
-    random: list  # of `RandomCodes`
-    controls: list  # of the same
+    random: dict  # `JudgedPictures` of random codes, by how they are drawn
+    controls: dict  # `JudgedPictures` to compare with, by name
     errors: dict  # mean squared error of the test images, by what made the codes
-    right: dict  # share that ten nearest codes name rightly
+    correct: dict  # share that ten nearest codes name correctly, likewise
 
 
 @torch.no_grad()
@@ -206,29 +209,31 @@ def analyse(model, train_set, test_set):
     test = encode(model, *test_set)
     if not (train.codes.isfinite().all() and test.codes.isfinite().all()):
         raise FloatingPointError("the codes became infinite; try a smaller --lr")
-    components = measures.principal_axes(train.images.flatten(1), train.codes.shape[1])
+    count = train.codes.shape[1]
+    components = measures.principal_axes(train.images.flatten(1), count)
     linear_train = with_codes(train, components)
     linear_test = with_codes(test, components)
-    copies = components.decode(linear_test.codes).view_as(test.images)
+    linear = components.decode(linear_test.codes).view_as(test.images)
     linear_votes = count_votes(linear_train, linear_test)
-    judge = make_judge(train, [model])
-    codes = measure_codes(train, test)
     mean_image = train.images.mean(dim=0).expand_as(test.images)
+    linear_name = f"{count} components"
+    codes = measure_codes(train, test)
+    judge = make_judge(train, [model])
     return Record(
-        train,
-        test,
-        codes,
-        judge,
-        random=draw_random_codes(model, train.codes, judge),
-        controls=controls(model, test, judge),
+        train=train,
+        test=test,
+        codes=codes,
+        judge=judge,
+        random=judge_random_codes(model, train.codes, judge),
+        controls=judge_controls(model, test, judge),
         errors={
             "model": F.mse_loss(reconstruct(model, test.images), test.images).item(),
-            "2 components": F.mse_loss(copies, test.images).item(),
+            linear_name: F.mse_loss(linear, test.images).item(),
             "mean image": F.mse_loss(mean_image, test.images).item(),
         },
-        right={
-            "model": codes.right,
-            "2 components": share_right(linear_votes, test.labels),
+        correct={
+            "model": codes.correct,
+            linear_name: share_correct(linear_votes, test.labels),
         },
     )
 
@@ -250,38 +255,97 @@ def make_judge(train, models):
 # --- The table -----------------------------------------------------------------------
 
 
-def format_codes(record):
-    """The errors, the share named rightly, and for each digit what its codes tell."""
-    found = record.codes
+@dataclass
+class LossMeasures:
+    """Losses of a trained model, which the script knows how to compute."""
+
+    name: str
+    train: float
+    parts: dict  # of that of test images, by name; they sum up to it
+    last: float  # of test images with the last weights, not averaged
+    mean_image: float  # of test images, if the mean image is the answer to each
+
+    @property
+    def test(self):
+        return sum(self.parts.values())
+
+    @property
+    def learned(self):
+        """Whether the model is clearly better than the mean image."""
+        return self.test < 0.99 * self.mean_image
+
+
+def format_losses(losses):
+    """`LossMeasures`, a line each."""
+    parts = losses.parts if len(losses.parts) > 1 else {}
+    return "\n".join(
+        [
+            f"loss: {losses.name}",
+            format_row("", "model", "mean image"),
+            format_row("loss, training images", f"{losses.train:#.4g}"),
+            format_row(
+                "loss, test images", f"{losses.test:#.4g}", f"{losses.mean_image:#.4g}"
+            ),
+            *[format_row(f"  {name}", f"{parts[name]:.2f}") for name in parts],
+            format_row("  with the last weights, not averaged", f"{losses.last:#.4g}"),
+            format_row(
+                "learned more than the mean image", "yes" if losses.learned else "no"
+            ),
+        ]
+    )
+
+
+def format_errors(record):
+    """The errors, and the share named correctly, by what made the codes."""
     errors = [f"{error:.4f}" for error in record.errors.values()]
-    right = [f"{share:.1%}" for share in record.right.values()]
-    lines = [
-        row("", *record.errors),
-        row("mean squared error, test images", *errors),
-        row("10-NN, test images", *right),
-        "",
-        "       distance from   own among the   mixed most   variance told by place",
-        "digit  the middle      ten nearest     with         slant    ink",
+    correct = [f"{share:.1%}" for share in record.correct.values()]
+    return "\n".join(
+        [
+            format_row("", *record.errors),
+            format_row("mean squared error, test images", *errors),
+            format_row("10-NN, test images", *correct),
+        ]
+    )
+
+
+def format_digits(codes):
+    """`CodeMeasures` of each digit, a line each."""
+    own = codes.neighbours.diagonal()
+    others = codes.neighbours - np.diag(own)
+    mixed = [
+        f"{others[digit].max():.0%} {others[digit].argmax()}s" for digit in range(10)
     ]
-    for digit in range(10):
-        others = found.neighbours[digit].copy()
-        own = others[digit]
-        others[digit] = 0
-        other = others.argmax()
-        lines.append(
-            f"{digit:5}{found.distance[digit]:12.1f}{own:16.0%}"
-            f"{others[other]:14.0%} {other}s"
-            f"{found.slant[digit]:15.0%}{found.ink[digit]:7.0%}"
-        )
-    lines.append(f"  all{found.distance_of_all:12.1f}")
-    return "\n".join(lines)
+    columns = {
+        "digit": range(10),
+        "distance": [f"{distance:.1f}" for distance in codes.distance],
+        "own": [f"{share:.0%}" for share in own],
+        "mixed most": mixed,
+        "slant": [f"{share:.0%}" for share in codes.slant],
+        "ink": [f"{share:.0%}" for share in codes.ink],
+    }
+    return "\n".join(
+        [
+            format_columns(columns),
+            f"          all{codes.distance_of_all:13.1f}",
+            "",
+            "distance: median distance from the median code",
+            "own, mixed most: which digits the ten nearest codes are of",
+            "slant, ink: share of their variance that the ten nearest codes tell",
+        ]
+    )
 
 
-def format_random(random):
-    """A line for each of the `RandomCodes`."""
-    lines = [row("pictures", "recognised", "different")]
-    for one in random:
-        lines.append(row(one.name, f"{one.recognised:.0%}", f"{one.different:.1f}"))
+def format_pictures(judged):
+    """A line for each of the `JudgedPictures`, a dict by name."""
+    lines = [format_row("pictures", "recognised", "different")]
+    for name, one in judged.items():
+        cells = f"{one.recognised:.0%}", f"{one.different:.1f}"
+        lines.append(format_row(name, *cells))
+    lines.append("")
+    lines.append("recognised: a classifier is over 90% sure which digit it is")
+    lines.append(
+        "different: effective number of different digits among these, up to 10"
+    )
     return "\n".join(lines)
 
 
@@ -290,7 +354,11 @@ def format_chosen(chosen):
     code = f"({chosen.code[0]:.3g}, {chosen.code[1]:.3g})"
     around = f"  {chosen.digit}s among the {AROUND} nearest codes"
     share = f"{chosen.share:.0%}"
-    return row(f"a code for a {chosen.digit}", code) + "\n" + row(around, share)
+    return (
+        format_row(f"a code for a {chosen.digit}", code)
+        + "\n"
+        + format_row(around, share)
+    )
 
 
 # --- Pictures ------------------------------------------------------------------------
@@ -397,12 +465,12 @@ def draw_pictures(axis, pictures, columns=1):
     axis.set(xticks=[], yticks=[])
 
 
-def draw_random(axis, random):
-    """64 pictures of `RandomCodes`, with what the judge reads in all."""
-    draw_pictures(axis, random.pictures, 8)
-    recognised = f"{random.recognised:.0%} recognised"
-    axis.set_xlabel(f"{recognised},\n{random.different:.1f} different digits")
-    axis.set_title(random.name, fontsize="medium")
+def draw_judged(axis, judged, title):
+    """The 64 pictures of `JudgedPictures`, with what the judge reads in all."""
+    draw_pictures(axis, judged.pictures, 8)
+    recognised = f"{judged.recognised:.0%} recognised"
+    axis.set_xlabel(f"{recognised},\n{judged.different:.1f} different digits")
+    axis.set_title(title, fontsize="medium")
 
 
 def sheet(width, height, title):
@@ -451,10 +519,10 @@ def plane_figure(model, limits):
 
 
 def random_figure(random):
-    """`random.png`: decoded random codes, a column for each way to draw them."""
+    """`random.png`: decoded random codes, `JudgedPictures` by how they are drawn."""
     figure = sheet(10, 4.7, "Random codes, decoded")
-    for axis, one in zip(figure.subplots(1, len(random)), random, strict=True):
-        draw_random(axis, one)
+    for axis, name in zip(figure.subplots(1, len(random)), random, strict=True):
+        draw_judged(axis, random[name], name)
     return figure
 
 
@@ -498,15 +566,15 @@ class Unfolding:
     pictures: np.ndarray  # (T, K, 28, 28) reconstructions of a few of them
 
 
-def make_unfolding(moments, losses, labels):
+def make_unfolding(snapshots, losses, labels):
     """The `Unfolding` of what `Progress` kept, and of the labels of its images."""
-    steps = sorted(moments)
+    steps = sorted(snapshots)
     means = []
     for step in steps:
         before = losses[max(0, step - SMOOTHING) : max(1, step)]
         means.append(before.double().mean().item())
-    codes = np.stack([moments[step]["codes"].numpy() for step in steps])
-    pictures = np.stack([moments[step]["pictures"].numpy() for step in steps])
+    codes = np.stack([snapshots[step]["codes"].numpy() for step in steps])
+    pictures = np.stack([snapshots[step]["pictures"].numpy() for step in steps])
     labels = labels[: codes.shape[1]].numpy()
     return Unfolding(steps, means, codes, labels, pictures)
 
@@ -579,7 +647,7 @@ def unfolding_figure(unfolding):
     for number, place in enumerate(shown, 1):
         axis = figure.add_subplot(2, 3, number)
         draw_moment(axis, unfolding, place, square(unfolding.codes[place]))
-    draw_legend(axis)
+    draw_legend(figure.axes[-1])
     return figure
 
 
@@ -599,19 +667,18 @@ def unfolding_frames(unfolding):
 
 
 def comparison_figure(planes, random):
-    """`unruly_or_tamed.png`: the codes of models, `Plane`s by name, and for each what
-    becomes of two kinds of random codes, `random[name]`."""
+    """`unruly_or_tamed.png`: two models, `Plane`s by name, above what becomes of two
+    kinds of random codes, `random[name]` as `judge_random_codes` gives it."""
     figure = sheet(11, 9.8, "Codes, and random codes decoded")
-    places = []
-    for number in range(len(planes)):
-        places.append([f"plane {number}"] * 2)
-        places.append([f"normal {number}", f"own {number}"])
-    columns = [[*a, *b] for a, b in zip(places[:2], places[2:], strict=True)]
-    axes = figure.subplot_mosaic(columns, height_ratios=(1.6, 1))
-    for number, name in enumerate(planes):
-        plane = planes[name]
-        draw_scatter(axes[f"plane {number}"], plane, plane.limits)
-        axes[f"plane {number}"].set_title(name)
-        draw_random(axes[f"normal {number}"], random[name][0])
-        draw_random(axes[f"own {number}"], random[name][1])
+    left, right = planes
+    places = [
+        [f"{left}: codes", f"{left}: codes", f"{right}: codes", f"{right}: codes"],
+        [f"{left}: normal", f"{left}: own", f"{right}: normal", f"{right}: own"],
+    ]
+    axes = figure.subplot_mosaic(places, height_ratios=(1.6, 1))
+    for name in planes:
+        draw_scatter(axes[f"{name}: codes"], planes[name], planes[name].limits)
+        axes[f"{name}: codes"].set_title(name)
+        draw_judged(axes[f"{name}: normal"], random[name][NORMAL], NORMAL)
+        draw_judged(axes[f"{name}: own"], random[name][OWN], OWN)
     return figure

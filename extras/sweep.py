@@ -37,12 +37,12 @@ def train(untrained, weights, train_dataloader, epochs, lr):
     models = [copy.deepcopy(untrained) for _ in weights]
     parameters, _ = stack_module_state(models)
     loss_of_each = vmap(loss_of_one, in_dims=(0, None, 0))
-    factors = torch.tensor(weights).to(next(untrained.parameters()))
+    penalty_weights = torch.tensor(weights).to(next(untrained.parameters()))
     optimizer = torch.optim.Adam(parameters.values(), lr=lr, fused=True)
     for epoch in range(1, epochs + 1):
         total = 0
         for images, _ in train_dataloader:
-            losses = loss_of_each(parameters, images, factors)
+            losses = loss_of_each(parameters, images, penalty_weights)
             optimizer.zero_grad()
             losses.sum().backward()
             optimizer.step()
@@ -53,8 +53,8 @@ def train(untrained, weights, train_dataloader, epochs, lr):
         print(f"Epoch: {epoch}/{epochs} - Train Loss: {span}", flush=True)
     for place, model in enumerate(models):
         model.penalty_weight = weights[place]
-        own = {name: values[place] for name, values in parameters.items()}
-        model.load_state_dict(own)
+        state = {name: values[place] for name, values in parameters.items()}
+        model.load_state_dict(state)
     return models
 
 
@@ -114,7 +114,7 @@ def format_table(untrained, rows):
             f"{row.test_error:13.4f}"
             f"{means.min():10.2f} to {means.max():.2f}"
             f"{row.penalty / row.loss:18.2%}"
-            f"{row.nodes.standing_for_a_digit():12} of {len(means)}"
+            f"{row.nodes.count_standing_for_a_digit():12} of {len(means)}"
         )
     return "\n".join(lines)
 

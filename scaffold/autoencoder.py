@@ -1,7 +1,7 @@
 """A dense autoencoder, to be written, with a code of two numbers.
 
 python autoencoder.py                       runs up to what is not written yet
-pytest tests/assignment --solution PATH     checks it, from the project's folder
+pytest tests/assignment --solution PATH     checks it; run it where tests/ lies
 
 Yours are the places that raise NotImplementedError; all else is given.
 """
@@ -12,7 +12,9 @@ from pathlib import Path
 import mnist
 from torch import nn
 
-sys.path.append(str(Path(__file__).resolve().parent.parent))  # utils.py may lie there
+sys.path.append(
+    str(Path(__file__).resolve().parent.parent)
+)  # in scaffold/, utils.py lies above
 from utils import DATA, show
 
 mnist.temporary_dir = lambda: DATA  # where MNIST's files are; nothing is downloaded
@@ -39,7 +41,8 @@ class Autoencoder(nn.Module):
 
 
 def sample_train(N, return_labels=False):
-    """Draws training images at random, out of `mnist.train_images()`.
+    """Draws training images at random, out of `mnist.train_images()`, which takes half
+    a second: read them once, outside of this function.
 
     Args:
         N: how many.
@@ -53,7 +56,8 @@ def sample_train(N, return_labels=False):
 
 
 def train(model, steps, batch_size=200, lr=1e-3):
-    """Trains a model with Adam on the mean squared error of mini-batches."""
+    """Trains a model with Adam on the mean squared error of mini-batches, and prints
+    now and then how it goes."""
     raise NotImplementedError
 
 

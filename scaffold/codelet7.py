@@ -1,7 +1,7 @@
 """Codelet 7, to be written: a sparse autoencoder on MNIST.
 
 python codelet7.py                          runs up to what is not written yet
-pytest tests/assignment --solution PATH     checks it, from the project's folder
+pytest tests/assignment --solution PATH     checks it; run it where tests/ lies
 
 Yours are the places that raise NotImplementedError; all else is given.
 """
@@ -14,7 +14,9 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 from torchvision.utils import make_grid
 
-sys.path.append(str(Path(__file__).resolve().parent.parent))  # utils.py may lie there
+sys.path.append(
+    str(Path(__file__).resolve().parent.parent)
+)  # in scaffold/, utils.py lies above
 from utils import load_mnist, show
 
 MEAN, STD = 0.1307, 0.3081  # of the pixels of MNIST's training images in [0, 1]
@@ -43,7 +45,8 @@ class SparseAutoencoder(nn.Module):
             x: normalised images, `(N, 1, 28, 28)`.
 
         Returns:
-            hidden `(N, hDims)` in [0, 1], and the reconstruction in [-1, 1].
+            hidden `(N, hDims)` in [0, 1], and the reconstruction in [-1, 1], of x's
+            shape.
         """
         raise NotImplementedError
 
@@ -60,6 +63,11 @@ class SparseAutoencoder(nn.Module):
 
     def loss_function(self, x, hidden, reconstruction):
         """The mean squared error of the pixels plus 1e-4 times the sparsity penalty.
+
+        Args:
+            x: normalised images.
+            hidden: activations `(N, hDims)`.
+            reconstruction: of the shape of x.
 
         Returns:
             A scalar.
@@ -83,16 +91,13 @@ def make_dataloader(images, labels, batch_size=64, shuffle=True):
 
 
 def train(model, train_dataloader, epochs, lr):
-    """Trains a model with Adam, and prints the loss of each epoch.
-
-    Returns:
-        The train loss of each epoch, the mean over its batches, a list.
-    """
+    """Trains a model with Adam, and prints the loss of each epoch, the mean over its
+    batches, as in the assignment: Epoch: 1/20 - Train Loss: 0.8029."""
     raise NotImplementedError
 
 
 def reconstruction_grid(model, images):
-    """16 rows of images, each beside its reconstruction; four such pairs a row.
+    """16 rows of 4 images, each beside its reconstruction, so 8 pictures a row.
 
     Args:
         images: normalised, `(64, 1, 28, 28)`.

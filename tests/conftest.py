@@ -95,7 +95,7 @@ def run_script(name, *arguments):
     before = sys.argv
     sys.argv = [name, *map(str, arguments)]
     try:
-        utils.run(SCRIPTS[name].main, name)
+        utils.run_script(SCRIPTS[name].main, name)
     except SystemExit as end:
         is_line = isinstance(end.code, str)
         return SimpleNamespace(status=1 if is_line else end.code, line=end.code)

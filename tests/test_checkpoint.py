@@ -26,7 +26,7 @@ def new(kind, steps, **more):
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_average_is_that_of_its_formula(kind):
     progress = new(kind, 1_030)
-    progress.begin(None, None, None)
+    progress.resume(None, None, None)
     weights = torch.randn(1_031, dtype=torch.float64)
     bias = progress.model.encoder[-1].bias
     expected = 0
@@ -42,16 +42,16 @@ def test_the_average_is_that_of_its_formula(kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_moments_hold_codes_and_pictures(kind, images):
+def test_snapshots_hold_codes_and_pictures(kind, images):
     progress = new(kind, 30, watched=images[:50], painted=images[:10])
     train(progress.model, 30, 50, progress=progress)
-    assert set(progress.moments) >= {0, 1, 30}
+    assert set(progress.snapshots) >= {0, 1, 30}
     averaged = progress.averaged
     torch.testing.assert_close(
-        progress.moments[30]["codes"], averaged.encode(images[:50])
+        progress.snapshots[30]["codes"], averaged.encode(images[:50])
     )
     pictures = averaged.decode(averaged.encode(images[:10]))
-    torch.testing.assert_close(progress.moments[30]["pictures"], pictures)
+    torch.testing.assert_close(progress.snapshots[30]["pictures"], pictures)
 
 
 def test_a_loss_that_is_no_number_stops_before_it_is_saved(tmp_path):
@@ -89,7 +89,7 @@ def test_damaged_checkpoints_are_refused(tmp_path):
             new(Autoencoder, 5).load(path)
 
 
-@pytest.mark.parametrize("key", ["settings", "weights", "moments"])
+@pytest.mark.parametrize("key", ["settings", "weights", "snapshots"])
 def test_checkpoints_that_lack_something_are_refused(key, tmp_path):
     path = tmp_path / "checkpoint.pt"
     trained(Autoencoder, 5, path)
@@ -105,7 +105,7 @@ def test_foreign_checkpoints_are_refused(tmp_path):
     trained(Autoencoder, 5, path, lr=1e-3)
     with pytest.raises(ValueError, match="another model"):
         new(VariationalAutoencoder, 5).load(path)
-    with pytest.raises(ValueError, match="was started with"):
+    with pytest.raises(ValueError, match="started with another lr"):
         new(Autoencoder, 5, lr=1.0).load(path)
 
 
@@ -145,7 +145,7 @@ def train_script(folder, data):
     flags = ["--variational", "--steps", "400", "--batch-size", "8", "--threads", "1"]
     where = ["--data", str(data), "--figures", str(folder)]
     sys.argv = ["autoencoder.py", *flags, *where]
-    utils.run(autoencoder.main, "autoencoder.py")
+    utils.run_script(autoencoder.main, "autoencoder.py")
 
 
 def read_steps(folder):

@@ -28,7 +28,7 @@ def test_principal_axes_against_a_singular_value_decomposition():
     found = measures.principal_axes(rows, 3)
     centred = rows.numpy() - rows.numpy().mean(axis=0)
     expected = np.linalg.svd(centred, full_matrices=False)[2][:3]
-    products = np.abs(found.axes.T.numpy() @ expected.T)
+    products = np.abs(found.directions.T.numpy() @ expected.T)
     assert np.allclose(products, np.eye(3), atol=1e-9)  # signs are free
     copies = found.decode(found.encode(rows))
     assert np.allclose(copies - found.mean, centred @ expected.T @ expected)

@@ -68,7 +68,7 @@ def test_a_node_stands_for_a_digit_if_twice_as_active():
     by_digit[1, 7] = 0.79
     by_digit[2, 7] = 0.81
     same = SimpleNamespace(by_digit=by_digit)
-    assert nodes.NodeMeasures.standing_for_a_digit(same) == 1
+    assert nodes.NodeMeasures.count_standing_for_a_digit(same) == 1
 
 
 def test_the_whole_model_is_that_of_numpy(model, normalised, labels):
@@ -120,7 +120,7 @@ def test_the_table_has_a_line_for_each_number(record, found):
     assert "published train loss" in record.table
     trained = next(line for line in lines if line.startswith("train loss"))
     assert trained.split()[-2:] == ["0.9000", "0.7000"]
-    node = next(line for line in lines if line.startswith("   1"))
+    node = next(line for line in lines if line.split()[:1] == ["1"])
     assert f"{found.mean[1]:.2f}" in node
     most = found.most_digits[1]
     assert f"{most.max()} x {most.argmax()}" in node

@@ -46,7 +46,7 @@ def test_distances_and_neighbours(ring):
     for digit in range(10):
         expected = np.median(apart[ring.labels == digit])
         assert found.distance[digit] == pytest.approx(expected, abs=0.05)
-    assert found.right > 0.99
+    assert found.correct > 0.99
     assert found.neighbours.sum(axis=1) == pytest.approx(np.ones(10))
 
 
@@ -105,7 +105,7 @@ def test_random_codes_are_judged_by_their_pictures(there, images, labels, record
     painted = torch.stack(chosen).repeat(500, 1, 1)
     painter = torch.nn.Module()
     painter.decode = lambda codes: painted[: len(codes)]
-    for one in plane.draw_random_codes(painter, record.train.codes, judge):
+    for one in plane.judge_random_codes(painter, record.train.codes, judge).values():
         assert one.recognised == 1
         assert one.different == pytest.approx(len(there))
 
@@ -117,24 +117,24 @@ def test_random_codes_come_as_their_names_say(record):
         codes.append(drawn) or torch.zeros(len(drawn), 28, 28)
     )
     own = 3 + 5 * torch.randn(10_000, 2)
-    random = plane.draw_random_codes(painter, own, record.judge)
+    random = plane.judge_random_codes(painter, own, record.judge)
     spreads = [drawn.std().item() for drawn in codes]
     assert spreads == pytest.approx([1, 5, 100], rel=0.05)
     assert codes[1].mean().item() == pytest.approx(3, abs=0.4)
-    names = [one.name for one in random]
+    names = list(random)
     assert names == ["N(0, I)", "the codes' own mean and spread", "N(0, 100^2 I)"]
 
 
 def test_averages_are_of_two_different_digits(model, record, monkeypatch):
-    judged = {}
+    judged = []
     monkeypatch.setattr(
-        plane, "judged", lambda name, pictures, _: judged.update({name: pictures})
+        plane, "judge_pictures", lambda _, pictures: judged.append(pictures)
     )
     painted = torch.arange(10.0)[:, None, None].expand(10, 28, 28)
     labels = torch.tensor([3, 1, 4, 1, 5, 9, 2, 6, 5, 3])
     test = Coded(labels[:, None, None] * torch.ones_like(painted) / 10, labels, None)
-    plane.controls(model, test, None)
-    values = judged["averages of two different digits"][:, 0, 0]
+    plane.judge_controls(model, test, None)
+    values = judged[1][:, 0, 0]
     assert (20 * values).tolist() == pytest.approx([1 + 4, 1 + 5, 2 + 5, 3 + 6, 3 + 9])
 
 
@@ -149,16 +149,40 @@ def test_the_chosen_code_is_the_surest(model, record, ring):
     torch.testing.assert_close(model.decode([chosen.code.tolist()])[0], chosen.picture)
 
 
+def cells(table, name):
+    """The cells of a table's row."""
+    (line,) = [line for line in table.splitlines() if line.strip().startswith(name)]
+    return line.strip().removeprefix(name).split()
+
+
 def test_the_table_holds_the_measures(record):
-    table = plane.format_codes(record)
-    error = next(line for line in table.splitlines() if "mean squared" in line)
-    assert error.split()[-3:] == [f"{value:.4f}" for value in record.errors.values()]
-    line = next(line for line in table.splitlines() if line.startswith("    7"))
-    assert f"{record.codes.distance[7]:.1f}" in line
-    assert f"{record.codes.neighbours[7, 7]:.0%}" in line
-    assert f"{record.codes.ink[7]:.0%}" in line
-    random = plane.format_random([*record.random, *record.controls])
-    assert len(random.splitlines()) == 6
+    errors = plane.format_errors(record)
+    expected = [f"{error:.4f}" for error in record.errors.values()]
+    assert cells(errors, "mean squared error, test images") == expected
+    codes = record.codes
+    others = codes.neighbours[7] * (np.arange(10) != 7)
+    assert cells(plane.format_digits(codes), "7 ") == [
+        f"{codes.distance[7]:.1f}",
+        f"{codes.neighbours[7, 7]:.0%}",
+        f"{others.max():.0%}",
+        f"{others.argmax()}s",
+        f"{codes.slant[7]:.0%}",
+        f"{codes.ink[7]:.0%}",
+    ]
+    pictures = plane.format_pictures(record.random | record.controls)
+    normal = record.random["N(0, I)"]
+    expected = [f"{normal.recognised:.0%}", f"{normal.different:.1f}"]
+    assert cells(pictures, "N(0, I)") == expected
+
+
+@pytest.mark.parametrize(("loss", "learned"), [(1.5, "yes"), (2.99, "no")])
+def test_the_losses_say_whether_something_was_learned(loss, learned):
+    parts = {"reconstruction": loss - 1, "KL": 1.0}
+    losses = plane.LossMeasures("nats", 1.2345, parts, 1.7, mean_image=3.0)
+    table = plane.format_losses(losses)
+    assert cells(table, "loss, test images") == [f"{loss:#.4g}", "3.000"]
+    assert cells(table, "KL") == ["1.00"]
+    assert cells(table, "learned more than the mean image") == [learned]
 
 
 def test_infinite_codes_are_a_line(model, images, labels):
@@ -195,9 +219,12 @@ def test_names_stand_at_the_medians_where_there_is_room(ring):
     assert len({4, 9} & set(found)) == 1
 
 
-def test_pictures_stay_within(model, images, record):
+def test_pictures_stay_within(model, record):
     dots = plane.make_plane(record.test)
-    fits(plane.latent_figure(dots, images), plane.random_figure(record.random))
+    fits(
+        plane.latent_figure(dots, record.test.images),
+        plane.random_figure(record.random),
+    )
     fits(plane.plane_figure(model, dots.limits))
     chosen = [plane.choose_code(model, record.judge, record.test, d) for d in range(10)]
     fits(plane.digits_figure(chosen))

@@ -91,7 +91,7 @@ def plot(model, samples):
     axes[1].imshow(reconstructions[0].detach().numpy())
     plt.show()
 """
-pytestmark = pytest.mark.filterwarnings("ignore:where rho_hat is 1")
+pytestmark = pytest.mark.filterwarnings("ignore:This passes, but know")
 
 
 @pytest.fixture
@@ -129,6 +129,8 @@ def say(check, student, slow=False):
             check(student)
     except pytest.fail.Exception as failure:
         return failure.msg
+    except pytest.skip.Exception:
+        return ""
     return ""
 
 
@@ -201,6 +203,12 @@ def test_every_mistake_in_the_tables_has_a_wrong_solution():
     assert [one for one in known if not one.startswith(tuple(IN_THE_TABLES))] == []
 
 
+TRAIN_7 = """
+def train(model, train_dataloader, epochs, lr):
+    pass
+
+class """
+TRAIN = TRAIN_7.replace("train_dataloader, epochs, lr", "steps")
 IN_CODELET7 = {  # words of a message, and what leads to it
     "rho_hat is (0.4, 0.0, 0.2)": {SUM: "(first + 2 * second).sum()"},
     "the first term summed over the nodes 0.5980": {SUM: "-(first + second).sum()"},
@@ -214,6 +222,8 @@ IN_CODELET7 = {  # words of a message, and what leads to it
     "returns (5, 784); expected": {"return hidden, ": "return "},
     "line 19, in forward: AttributeError": {"self.encoder(x)": "self.encode(x)"},
     "does not define SparseAutoencoder": {"class Sparse": "class ASparse"},
+    "through the reconstruction's error": {"(hidden))\n": "(hidden.detach()))\n"},
+    "train leaves weights": {"\nclass ": TRAIN_7},
 }
 SQUEEZE = """
 class Squeeze(nn.Module):
@@ -237,6 +247,8 @@ IN_AUTOENCODER = {
     "returns tuple": {" if return_labels else images": ""},
     "of one image is 1": {"axes[0].imshow(samples[0].numpy())": ""},
     "in plot: RuntimeError": {".detach()": ""},
+    "through the reconstruction's error": {"r(codes)": "r(codes.detach())"},
+    "train leaves weights": {"\nclass ": TRAIN},
 }
 
 
@@ -384,7 +396,7 @@ def test_modules_beside_a_solution_are_found(read, tmp_path):
 
 
 def test_the_literal_clamp_passes_with_a_remark(read):
-    with pytest.warns(UserWarning, match="in float32 1 - 1e-8 is 1"):
+    with pytest.warns(UserWarning, match="1 - 1e-8 is 1 in float32"):
         test_codelet7.test_penalty_of_nodes_that_always_fire(read(CODELET7, {}))
 
 
@@ -403,7 +415,7 @@ def test_a_file_that_cannot_be_read_is_told_once(read, line):
     check = test_codelet7.test_penalty_of_the_example
     assert say(check, student) == f"hand_in.py cannot be read: {line}"
     with pytest.raises(pytest.skip.Exception):
-        say(check, student)
+        check(student)
 
 
 # --- The scaffolds -------------------------------------------------------------------

@@ -92,6 +92,11 @@ def test_labels_of_other_images_are_a_line(few, tmp_path):
     shutil.copy(utils.DATA / LABELS, tmp_path)
     with pytest.raises(UserError, match=r"labels have the shape \(10000,\)"):
         utils.load_mnist(False, tmp_path)
+    content = bytearray(gzip.decompress((few / LABELS).read_bytes()))
+    content[8:] = bytes(label % 8 for label in content[8:])  # no 8 and no 9
+    (tmp_path / LABELS).write_bytes(gzip.compress(content))
+    with pytest.raises(UserError, match=r"expected .* each of 0 to 9"):
+        utils.load_mnist(False, tmp_path)
 
 
 # --- One's own pictures
@@ -386,7 +391,7 @@ def test_an_error_is_one_line(error, line):
         raise error
 
     with pytest.raises(SystemExit) as end:
-        utils.run(main, "x.py")
+        utils.run_script(main, "x.py")
     assert line in end.value.code
     assert "\n" not in end.value.code
     assert torch.tensor(1e-40).mul(0.5) != 0  # what `main` changed is as before
@@ -395,6 +400,6 @@ def test_an_error_is_one_line(error, line):
 def test_a_path_in_letters_that_the_console_lacks_is_printed(monkeypatch):
     stream = io.TextIOWrapper(io.BytesIO(), encoding="cp932")
     monkeypatch.setattr(sys, "stdout", stream)
-    utils.run(lambda: print("f\u00e9vrier/\u20ac"), "x.py")
+    utils.run_script(lambda: print("f\u00e9vrier/\u20ac"), "x.py")
     stream.flush()
     assert b"vrier/" in stream.buffer.getvalue()

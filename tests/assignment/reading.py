@@ -130,7 +130,8 @@ def describe(error):
     frame, line = frames[-1]
     function = frame.f_code.co_name
     if isinstance(error, NotImplementedError) and not str(error):
-        return f"{function} is not written yet"
+        whole_name = getattr(frame.f_code, "co_qualname", function)  # since Python 3.11
+        return f"{whole_name} is not written yet"
     place = f"line {line}" if function == "<module>" else f"line {line}, in {function}"
     return f"{place}: {message}"
 

@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from tests.assignment.mistakes import agree
 from tests.assignment.reading import expect, fail
 from tests.assignment.solution import list_shapes
+from tests.assignment.test_codelet7 import changed
 from utils import load_mnist
 
 IMAGES = torch.rand(5, 28, 28, generator=torch.Generator().manual_seed(0))
@@ -82,6 +83,19 @@ def test_forward_encodes_and_decodes(autoencoder):
     )
 
 
+def test_error_trains_the_encoder(autoencoder):
+    """The training goal is to make the reconstruction as close as possible to the
+    original."""
+    model = autoencoder.model()
+    _, reconstructions = model(IMAGES)
+    reconstructions.square().mean().backward()
+    expect(
+        any(weight.grad is not None for weight in model.encoder.parameters()),
+        "no gradient reaches the encoder through the reconstruction's error; does "
+        ".detach(), .data, NumPy or torch.no_grad() cut it off?",
+    )
+
+
 @functools.cache
 def labels_by_image(train):
     """MNIST's labels by the bytes of their images."""
@@ -139,6 +153,18 @@ def test_sample_train_returns_labels(autoencoder):
         right == 2_000,
         f"{right:,} of 2,000 labels of sample_train belong to their images: are images "
         "and labels drawn by the same indices?",
+    )
+
+
+def test_train_changes_all_weights(autoencoder):
+    """Write a training loop with your Autoencoder model, as the scaffold's `train`."""
+    train = autoencoder.function_that_takes("train", 2)
+    model = autoencoder.model().train()
+    before = [weight.clone() for weight in model.parameters()]
+    train(model, 3)
+    expect(
+        changed(model, before),
+        "train leaves weights as they are; does it call backward and optimizer.step?",
     )
 
 

@@ -101,9 +101,9 @@ def test_penalty_of_nodes_that_always_fire(codelet7):
     penalty = codelet7.penalty(hidden)
     if math.isinf(as_float(penalty)) and is_clamped_at_one(codelet7):
         warnings.warn(
-            "where rho_hat is 1, the penalty is infinite, though it is clamped: in "
-            "float32 1 - 1e-8 is 1. Clamping rho_hat and 1 - rho_hat, each at 1e-8, "
-            "avoids it. This passes.",
+            "This passes, but know: where rho_hat is 1, the penalty is infinite in "
+            "spite of the clamp, since 1 - 1e-8 is 1 in float32. Clamping rho_hat and "
+            "1 - rho_hat, each at 1e-8, avoids it.",
             stacklevel=1,
         )
     else:
@@ -147,6 +147,21 @@ def test_penalty_trains_the_encoder(codelet7):
     )
 
 
+def test_error_trains_the_encoder(codelet7):
+    """You evidence completion of this task with successfully training a model."""
+    model = codelet7.model()
+    encoder, _ = codelet7.layers(model)
+    hidden, reconstruction = codelet7.forward(model, IMAGES)
+    loss = codelet7.loss(model, IMAGES, hidden.detach(), reconstruction)
+    if isinstance(loss, torch.Tensor) and loss.requires_grad:
+        loss.backward()
+    expect(
+        encoder.weight.grad is not None,
+        "no gradient reaches the encoder through the reconstruction's error; does "
+        ".item(), .detach(), .data, NumPy or torch.no_grad() cut it off?",
+    )
+
+
 def test_loss_mixes_error_and_penalty(codelet7):
     """You should add to the MSE between the true and predicted pixel values to the
     sparsity penalty, weighted by 1e-4."""
@@ -165,6 +180,25 @@ def test_loss_mixes_error_and_penalty(codelet7):
         f"{error:.4g} plus 1e-4 times the penalty {penalty:.4g}"
         + name_mistake(loss, table),
     )
+
+
+def test_train_changes_all_weights(codelet7):
+    """Finally, you should train a model, as the scaffold's `train` does."""
+    train = codelet7.function_that_takes("train", 4)
+    model = codelet7.model()
+    before = [weight.clone() for weight in model.parameters()]
+    images, labels = load_mnist(train=False)
+    train(model, make_dataloader(images[:320], labels[:320]), 1, 1e-4)
+    expect(
+        changed(model, before),
+        "train leaves weights as they are; does it call backward and optimizer.step?",
+    )
+
+
+def changed(model, before):
+    """Whether all weights differ from those before."""
+    pairs = zip(model.parameters(), before, strict=True)
+    return not any(torch.equal(weight, old) for weight, old in pairs)
 
 
 @pytest.mark.slow
