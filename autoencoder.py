@@ -539,7 +539,7 @@ def start_progress(run, model, args):
         painted=test_images[ten],
         threads=torch.get_num_threads() if may_choose else None,
         about=run.about,
-        model=str(model),
+        architecture=str(model),
     )
     if progress.path.exists() and not args.anew:
         try:
@@ -568,7 +568,7 @@ def main():
     speed.allow_fast_products()
     print(f"Training on {args.device}: {run.about}")
     torch.manual_seed(args.seed)
-    model = kind.model(args.latent_dim).to(args.device)
+    model = kind(args.latent_dim).to(args.device)
     progress = start_progress(run, model, args)
     if progress.threads:
         images = sample_train(args.batch_size, generator=0)

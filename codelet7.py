@@ -315,7 +315,7 @@ def save_sweep(run, untrained, args, train_dataloader, test_dataloader):
     run.save_report(sweep.format_table(before, rows), "sparsity.txt")
     run.save_figure(sweep.sweep_figure(rows, untrained.penalty_weight), "sparsity.png")
     errors = [row.test_error for row in rows]
-    means = [row.nodes.mean.mean() for row in rows]
+    means = [row.nodes.mean.mean().item() for row in rows]
     entry = page.sweep_entry(models, weights, errors, means, MEAN, STD)
     run.save_page(page.put(run.read_page(), "sweep", entry, *run.page_images()))
 

@@ -181,9 +181,9 @@ def format_nodes(trained, untrained):
             "",
             format_columns(columns),
             "",
-            "mean: mean activation; explained: share of its variance that the digit tells",
-            "top 100, last 100: commonest digit of the most and the least active images",
-            "top tenth: share of the first of these in the most active tenth of all images",
+            "mean: mean activation; explained: share of its variance told by the digit",
+            "top 100, last 100: commonest digit of the most and least active images",
+            "top tenth: share of the first of these in the most active tenth of all",
         ]
     )
 
@@ -289,7 +289,7 @@ def read_answers():
             answers[section] = ""
         else:
             answers[section] += line + "\n"
-    return {section: text.strip() for section, text in answers.items()}
+    return {section: text.strip("\n") for section, text in answers.items()}
 
 
 @dataclass
@@ -362,11 +362,11 @@ def a4_page(title):
 
 
 def write(axis, text, **style):
-    """Paragraphs, from the top of an axis."""
+    """Paragraphs, with an empty line between, from the top of an axis."""
     axis.axis("off")
-    paragraphs = [textwrap.fill(line, 96) for line in text.splitlines()]
+    paragraphs = [textwrap.fill(paragraph, 96) for paragraph in text.split("\n\n")]
     style |= {"va": "top", "linespacing": 1.3}
-    axis.text(0, 1, "\n".join(paragraphs), **style).set_in_layout(False)
+    axis.text(0, 1, "\n\n".join(paragraphs), **style).set_in_layout(False)
 
 
 def table_page(record):
@@ -398,7 +398,7 @@ def note_on(answers, table):
     note = "The answers were written for the run whose table is in extras/answers.txt."
     if answers["table"] == table:
         return note
-    return note + "\nThe table of this run has other numbers."
+    return note + "\n\nThe table of this run has other numbers: see report.txt."
 
 
 def nodes_page(record, answers):

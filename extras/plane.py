@@ -24,9 +24,9 @@ RANDOM = 1_000  # random codes that are decoded
 NORMAL, OWN, FAR = "N(0, I)", "the codes' own mean and spread", "N(0, 100^2 I)"
 MOSAIC = 25  # images on a side of plane.png
 SMOOTHING = 500  # steps over which a loss is averaged
-# Any two differ by about 44 or more in CIELAB, and by 31 as deuteranopes and protanopes see
-# them (Machado et al. 2009); found by a random search, and dealt out so that 4 and 9,
-# 3 and 5, 7 and 9 differ most.
+# Any two differ by about 44 or more in CIELAB, and by 31 as colour-blind readers see them
+# (Machado et al. 2009); found by a random search, and dealt out so that 4 and 9, 3 and
+# 5, 7 and 9 differ most.
 COLOURS = np.array([
     "#6c5a79", "#15c3f6", "#8b009f", "#ffa100", "#01ccb4",
     "#288cff", "#a5c072", "#db1c00", "#99262f", "#180eff",

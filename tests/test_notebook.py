@@ -1,59 +1,79 @@
-"""The notebook from top to bottom, and the scripts in one; needs nbclient and ipykernel."""
-
-import os
-from pathlib import Path
+"""The notebook from top to bottom, and the scripts in one; needs nbclient and
+ipykernel."""
 
 import pytest
 
 from tests.conftest import ROOT
 
-nbformat = pytest.importorskip(
-    "nbformat", reason="nbformat, nbclient and ipykernel are not installed"
-)
+nbformat = pytest.importorskip("nbformat", reason="nbclient and ipykernel are missing")
 nbclient = pytest.importorskip("nbclient")
 pytest.importorskip("ipykernel")
 
+pytestmark = pytest.mark.slow
 
-def test_learn_and_the_scripts_after_it(monkeypatch, tmp_path):
-    notebook = nbformat.read(ROOT / "learn.ipynb", 4)
-    assert not any(
-        cell.get("outputs") or cell.get("execution_count") for cell in notebook.cells
-    )
-    first = next(cell for cell in notebook.cells if "DATA = None" in cell.source)
-    if data := os.environ.get("MNIST_DIR"):
-        first.source = first.source.replace(
-            "DATA = None", f"DATA = {str(Path(data).resolve())!r}"
-        )
-    more = [
-        "%run codelet7.py --epochs 0",
-        f"torch.set_num_threads(2)\n%run codelet7.py --epochs 1 --batch-size 600 --hidden 2 --figures {tmp_path}",
-        "print('threads', torch.get_num_threads())",
-        (ROOT / "codelet7.py").read_text(),
-    ]
-    notebook.cells += map(nbformat.v4.new_code_cell, more)
-    notebook.cells[-4].metadata["tags"] = ["raises-exception"]
-    monkeypatch.delenv("MPLBACKEND")  # a notebook shows pictures
-    for name in ("http_proxy", "https_proxy"):
-        monkeypatch.setenv(name, "http://127.0.0.1:9")  # nothing listens there
-    nbclient.NotebookClient(
-        notebook, timeout=900, resources={"metadata": {"path": str(ROOT)}}
-    ).execute()
-    outputs = [
-        output
-        for cell in notebook.cells
-        if cell.cell_type == "code"
-        for output in cell.outputs
-    ]
+
+def run(notebook, folder):
+    """Runs a notebook's cells; returns what they printed, and how many pictures."""
+    where = {"metadata": {"path": str(folder)}}
+    nbclient.NotebookClient(notebook, timeout=900, resources=where).execute()
+    cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    outputs = [output for cell in cells for output in cell.outputs]
     text = "".join(output.get("text", "") for output in outputs)
-    by_hand, ours = text.split("by hand ")[1].split(", the package ")
-    assert by_hand == ours.split()[0]
-    by_hand = text.split("by hand, epoch 1: ")[1].split()[0]
-    assert f"Epoch: 1/2 - Train Loss: {by_hand}" in text
-    assert sum("image/png" in output.get("data", {}) for output in outputs) >= 6
-    for words in (
-        "--epochs 0 is out of range",
-        "Epoch: 1/1 - Train Loss: ",
-        "threads 2",
-        "with: %run codelet7.py",
+    pictures = [output for output in outputs if "image/png" in output.get("data", {})]
+    return text, len(pictures)
+
+
+def new_notebook(*cells):
+    return nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(c) for c in cells])
+
+
+@pytest.fixture(autouse=True)
+def notebook_backend(monkeypatch):
+    monkeypatch.delenv("MPLBACKEND")  # a notebook shows pictures
+
+
+def test_learn():
+    notebook = nbformat.read(ROOT / "learn.ipynb", 4)
+    text, pictures = run(notebook, ROOT)
+    assert "their sum        1.1490" in text
+    by_hand = text.split("by hand: ")[1].split()[0]
+    assert f"Epoch: 1/1 - Train Loss: {by_hand}" in text
+    assert "7s among the   100 most active images: 92%" in text
+    assert pictures >= 12
+
+
+def test_the_committed_outputs_are_there():
+    path = ROOT / "learn.ipynb"
+    assert path.stat().st_size < 1.5e6
+    for cell in nbformat.read(path, 4).cells:
+        assert cell.cell_type != "code" or cell.outputs or cell.source.startswith("#")
+
+
+def test_learn_alone_says_what_it_needs(tmp_path):
+    first = next(
+        cell
+        for cell in nbformat.read(ROOT / "learn.ipynb", 4).cells
+        if cell.cell_type == "code"
+    )
+    with pytest.raises(
+        nbclient.exceptions.CellExecutionError, match="in the folder of"
     ):
-        assert words in text
+        run(new_notebook(first.source), tmp_path)
+
+
+def test_scripts_in_a_notebook(few, tmp_path):
+    flags = f"--data {few} --epochs 1 --hidden 2 --figures {tmp_path}"
+    text, _ = run(
+        new_notebook(
+            f"import torch\ntorch.set_num_threads(2)\n%run codelet7.py {flags}",
+            "print('threads', torch.get_num_threads())",
+            f"!python codelet7.py {flags} --seed 1",
+            "import codelet7\nprint('seed', codelet7.read_flags()[0].seed)",
+            (ROOT / "codelet7.py").read_text(),
+        ),
+        ROOT,
+    )
+    assert text.count("Epoch: 1/1 - Train Loss: ") == 2
+    assert "threads 2" in text
+    assert "seed 0" in text
+    assert "with: %run codelet7.py" in text
