@@ -435,7 +435,7 @@ def reconstructions_page(record, answers):
     figure = a4_page("Test images, each beside its reconstruction")
     axes = figure.subplot_mosaic([["words"], ["images"]], height_ratios=(1, 6))
     write(axes["words"], answers.get("reconstructions", ""))
-    pictures = record.pairs.clamp(record.pairs.min(), 1)  # white is 1, as in the Tanh
+    pictures = record.pairs.clamp(record.images.min(), 1)  # black and white of both
     draw_grid(axes["images"], pictures, 8)
     return figure
 

@@ -24,7 +24,7 @@ RANDOM = 1_000  # random codes that are decoded
 NORMAL, OWN, FAR = "N(0, I)", "the codes' own mean and spread", "N(0, 100^2 I)"
 MOSAIC = 25  # images on a side of plane.png
 SMOOTHING = 500  # steps over which a loss is averaged
-# Any two differ by about 44 or more in CIELAB, and by 31 as colour-blind readers see them
+# Any two differ by about 44 or more in CIELAB, and by 31 as the colour-blind see them
 # (Machado et al. 2009); found by a random search, and dealt out so that 4 and 9, 3 and
 # 5, 7 and 9 differ most.
 COLOURS = np.array([

@@ -1,6 +1,7 @@
 """Hidden nodes: measured as by NumPy, tabled as measured, drawn within their pages."""
 
 import copy
+import dataclasses
 from types import SimpleNamespace
 
 import numpy as np
@@ -141,6 +142,15 @@ def test_pictures_and_pages_show_all_and_stay_within(record):
     fits(*pages)
     assert "published" in texts(pages[1])
     assert "extras/answers.txt" in texts(pages[0])
+
+
+def test_the_ground_of_images_is_black_beside_their_reconstructions(record):
+    pairs = record.pairs.clone()
+    pairs[1] = -1  # as dark as a Tanh can be, darker than the ground of images
+    page = nodes.reconstructions_page(dataclasses.replace(record, pairs=pairs), {})
+    grid = page.axes[1].images[0].get_array()
+    assert grid[2, 2] == grid[2, 32] == 0
+    assert grid.max() == 1
 
 
 def test_more_nodes_than_a_page_has_room_for(normalised, labels):

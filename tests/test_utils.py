@@ -255,6 +255,18 @@ def test_a_style_of_ones_own_stays_out(tmp_path, monkeypatch):
     assert rcParams["image.origin"] == "lower"
 
 
+@pytest.mark.parametrize("colour", [(0.3, 0.3, 0.3), (0.9, 0.1, 0.1)])
+def test_small_pictures_look_the_same(colour, tmp_path):
+    picture = np.random.default_rng(0).random((40, 40, 1)) * np.array(colour)
+    for small, name in ((False, "large.png"), (True, "small.png")):
+        utils.save_figure(utils.draw_images(picture), tmp_path / name, small)
+    large = image.imread(tmp_path / "large.png")[:, :, :3]
+    small = Image.open(tmp_path / "small.png").convert("RGB")
+    assert np.abs(np.asarray(small) / 255 - large).max() < 0.1
+    sizes = [(tmp_path / name).stat().st_size for name in ("small.png", "large.png")]
+    assert sizes[0] < 0.8 * sizes[1]
+
+
 def test_show_without_a_path_says_where_nothing_can_be_seen(capsys):
     show(BLACK)
     assert "no display" in capsys.readouterr().err
