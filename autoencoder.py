@@ -71,8 +71,13 @@ class Autoencoder(nn.Module):
     `encoder` takes images `(N, 28, 28)` to `(N, latent_dim)`, `decoder` codes
     `(N, latent_dim)` to images `(N, 28, 28)` in [0, 1].
 
-    Everywhere, images are tensors `(N, 28, 28)`, `(N, 1, 28, 28)` or `(N, 784)` in
-    [0, 1]; other shapes raise a ValueError, NumPy arrays a TypeError.
+    What all methods take for images:
+
+        | tensors `(N, 28, 28)`, `(N, 1, 28, 28)`, `(N, 784)` | taken               |
+        | values in [0, 1], or up to 0.01 outside of it       | taken               |
+        | other values, but for `forward`, which doesn't look | ValueError          |
+        | other shapes, or none                               | ValueError          |
+        | NumPy arrays                                        | TypeError           |
     """
 
     key = "autoencoder"  # of its folder
@@ -101,7 +106,6 @@ class Autoencoder(nn.Module):
 
     def encode(self, images):
         """Codes `(N, latent_dim)`; a ValueError for values outside [0, 1]."""
-        check_shape(images)
         check_range(images)
         return self.encoder(images)
 
@@ -188,7 +192,9 @@ def check_shape(images):
 
 
 def check_range(images):
-    """Refuses values outside [0, 1], but for the little that a resize leaves."""
+    """Refuses values outside [0, 1], but for the little that a resize leaves; and other
+    shapes."""
+    check_shape(images)
     low = images.min().item()
     high = images.max().item()
     if not (low >= -0.01 and high <= 1.01):
@@ -227,9 +233,12 @@ def sample_train(N, return_labels=False, generator=None, device="cpu"):
     """Draws training images at random, without replacement.
 
     Args:
-        N: how many; of MNIST 1 to 60,000.
-        return_labels: whether to return the labels too.
-        generator: a seed or an `np.random.Generator`; None draws others each time.
+
+        | `N`             | how many; of MNIST 1 to 60,000                             |
+        | `return_labels` | whether to return the labels too                           |
+        | `generator`     | a seed or an `np.random.Generator`; None draws others each |
+        |                 | time                                                       |
+        | `device`        | where the images are to lie                                |
 
     Returns:
         Images float32 `(N, 28, 28)` in [0, 1]; with `return_labels` a pair of them and
@@ -397,10 +406,12 @@ def save_pictures(run, progress, seed):
         plane.format_digits(record.codes),
         plane.format_pictures(record.random | record.controls),
     ]
-    if record.train.codes.shape[1] == 2:
+    has_plane = record.train.codes.shape[1] == 2
+    if has_plane:
         tables.append(save_planes(run, model, record, unfolding))
-        save_comparison(run, model, record)
     run.save_report("\n\n".join(tables))
+    if has_plane:
+        save_comparison(run, model, record)
 
 
 def encode_sample(model):

@@ -39,7 +39,10 @@ def init_weights(linear):
 class SparseAutoencoder(nn.Module):
     """hidden = sigmoid(W x + b), reconstruction = tanh(W' hidden + b').
 
-    x has inputDims pixels, hidden has hDims nodes.
+    x has inputDims pixels, hidden has hDims nodes. What is taken for x:
+
+        | `(N, 1, 28, 28)`, `(N, 28, 28)`, `(N, inputDims)` | tensors, normalised  |
+        | NumPy arrays                                      | TypeError            |
     """
 
     rho = 0.05  # the mean activation that each hidden node should have, in (0, 1)

@@ -67,9 +67,10 @@ def test_extreme_variances_have_a_finite_loss(value):
 def test_other_inputs_are_refused(kind):
     model = kind()
     for shape in ((28, 28), (3, 783), (0, 28, 28)):
-        with pytest.raises(ValueError, match=r"expected \(N, 28, 28\)"):
-            model(torch.zeros(shape))
-    for refuses in (model, model.encode):
+        for refuses in (model, model.encode, model.losses):
+            with pytest.raises(ValueError, match=r"expected \(N, 28, 28\)"):
+                refuses(torch.zeros(shape))
+    for refuses in (model, model.encode, model.losses):
         with pytest.raises(TypeError, match=r"torch\.from_numpy"):
             refuses(np.zeros((3, 28, 28), np.float32))
     for value in (-0.42, 2.82, 255, torch.nan):
