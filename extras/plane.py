@@ -621,7 +621,10 @@ def draw_curve(axis, curve):
     smooth = np.convolve(curve.losses.double().numpy(), window, mode="valid")
     label = f"training images, mean of {width} steps"
     axis.semilogy(np.arange(width, steps + 1), smooth, label=label)
-    label = f"test images, weights averaged\nover the last steps: {curve.test_loss:#.4g}"axis.axhline(curve.test_loss, color="tab:red", linestyle="--", label=label)
+    label = (
+        f"test images, weights averaged\nover the last steps: {curve.test_loss:#.4g}"
+    )
+    axis.axhline(curve.test_loss, color="tab:red", linestyle="--", label=label)
     axis.set(xlabel="step", ylabel=curve.name, title="Loss, on a logarithmic axis")
     axis.yaxis.set_major_formatter("{x:g}")
     few_ticks = smooth.max() < 10 * smooth.min()
