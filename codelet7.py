@@ -222,8 +222,7 @@ def top_images_grid(model, images, node):
         images: `(N, 1, 28, 28)`, `(N, 28, 28)` or `(N, 784)`, normalised.
         node: 0 to hDims - 1.
     """
-    pictures = images[most_active(model, images, node)].view(-1, 1, 28, 28)
-    return make_grid(pictures, 10, normalize=True, pad_value=0.13)
+    return grid_of_ten(images[most_active(model, images, node)])
 
 
 @torch.no_grad()
@@ -231,6 +230,12 @@ def most_active(model, images, node):
     """The numbers of the 100 images at which a node is most active, `(100,)`."""
     activations = model.encoder(images.flatten(1))[:, node]
     return activations.topk(min(100, len(images))).indices
+
+
+def grid_of_ten(images):
+    """Images, ten a row, a grid for `show`."""
+    pictures = images.view(-1, 1, 28, 28)
+    return make_grid(pictures, 10, normalize=True, pad_value=0.13)
 
 
 # --- The run -------------------------------------------------------------------------
@@ -268,20 +273,20 @@ def save_top_images(run, untrained, model, train_set):
     """Saves the assignment's second figure for each of up to ten nodes, and the same
     for one before training; `train_set` are images and labels."""
     images, labels = train_set
-    grid = top_images_grid(untrained, images, 0)
-    title = top_images_title(untrained, images, labels, 0)
-    run.save_images(grid, "top100_untrained.png", f"{title}\nBefore training")
+    top = most_active(untrained, images, 0)
+    title = f"{top_images_title(labels[top], 0)}\nBefore training"
+    run.save_images(grid_of_ten(images[top]), "top100_untrained.png", title)
     for node in range(min(10, model.encoder[0].out_features)):
-        grid = top_images_grid(model, images, node)
-        title = top_images_title(model, images, labels, node)
-        run.save_images(grid, f"top100_node{node}.png", title)
+        top = most_active(model, images, node)
+        title = top_images_title(labels[top], node)
+        run.save_images(grid_of_ten(images[top]), f"top100_node{node}.png", title)
 
 
-def top_images_title(model, images, labels, node):
-    """What `top_images_grid` shows, and how many there are of each digit."""
-    counts = labels[most_active(model, images, node)].bincount(minlength=10).tolist()
+def top_images_title(labels, node):
+    """Which images are shown, and how many there are of each digit."""
+    counts = labels.bincount(minlength=10).tolist()
     digits = sorted(range(10), key=lambda digit: -counts[digit])
-    named = ", ".join(f"{counts[digit]} x {digit}" for digit in digits if counts[digit])
+    named = ", ".join(f"{counts[digit]} {digit}s" for digit in digits if counts[digit])
     return f"The training images that activate node {node} most: {named}"
 
 

@@ -315,9 +315,11 @@ def save_figure(figure, path, small=False):
     if not path.parent.is_dir():
         raise UserError(f"{path}: there is no folder {path.parent}; make it first")
     with replacing(path) as part:
-        figure.savefig(part, dpi=120)
         if small:
+            figure.savefig(part, dpi=120, pil_kwargs={"compress_level": 1})  # for now
             reduce_colours(part)
+        else:
+            figure.savefig(part, dpi=120)
     print(f"  {path}")
 
 
@@ -331,7 +333,7 @@ def reduce_colours(path):
         coverage = Image.Quantize.MAXCOVERAGE  # keeps rare colours
         nearest = Image.Dither.NONE
         picture = picture.quantize(256, coverage, kmeans=2, dither=nearest)
-    picture.save(path, optimize=True)
+    picture.save(path)
 
 
 @style.context("default")

@@ -197,9 +197,9 @@ def shares_in_tenth(nodes):
 
 
 def commonest(counts):
-    """`92 x 7`, of the counts of the digits `(10,)`."""
+    """`92 7s`, of the counts of the digits `(10,)`."""
     digit = counts.argmax().item()
-    return f"{counts[digit]} x {digit}"
+    return f"{counts[digit]} {digit}s"
 
 
 # --- Pictures ------------------------------------------------------------------------
@@ -261,7 +261,8 @@ def draw_grid(axis, images, columns, title=""):
 def nodes_figure(trained, untrained):
     """`nodes.png`: the heat maps before and after training."""
     figure = Figure((13, 1.6 + 0.43 * min(len(trained), DRAWN)), layout="constrained")
-    figure.suptitle("Mean activation of each hidden node, by digit")
+    paints = "what it paints: white where it adds ink, black where it takes ink away"
+    figure.suptitle(f"Mean activation of each hidden node by digit, and {paints}")
     left, right = figure.subplots(1, 2)
     draw_heat_map(left, untrained, "Before training")
     draw_heat_map(right, trained, "After training")
@@ -454,6 +455,6 @@ def top_images_page(record, answers, nodes):
 
 
 def all_counts(counts):
-    """`92 x 7, 8 x 9`, of the counts of the digits `(10,)`, the commonest first."""
+    """`92 7s, 8 9s`, of the counts of the digits `(10,)`, the commonest first."""
     digits = counts.argsort(descending=True)
-    return ", ".join(f"{counts[digit]} x {digit}" for digit in digits if counts[digit])
+    return ", ".join(f"{counts[digit]} {digit}s" for digit in digits if counts[digit])

@@ -532,7 +532,7 @@ def digits_figure(chosen):
     for axis, one in zip(figure.subplots(2, 5).flat, chosen, strict=True):
         draw_pictures(axis, one.picture[None])
         axis.set_title(f"{one.digit} at ({one.code[0]:.3g}, {one.code[1]:.3g})")
-        axis.set_xlabel(f"{one.share:.0%} around it are {one.digit}s")
+        axis.set_xlabel(f"{one.share:.0%} of the {AROUND} nearest are {one.digit}s")
     return figure
 
 
@@ -644,7 +644,10 @@ def draw_moment(axis, unfolding, place, limits):
 def unfolding_figure(unfolding):
     """`unfolding.png`: six moments of the plane."""
     count = len(unfolding.labels)
-    figure = sheet(10, 7, f"The plane unfolds: codes of {count:,} test images")
+    title = (
+        f"The plane unfolds: codes of {count:,} test images, loss of training images"
+    )
+    figure = sheet(10, 7, title)
     shown = spread_moments(unfolding, 6)
     for number, place in enumerate(shown, 1):
         axis = figure.add_subplot(2, 3, number)
@@ -656,7 +659,8 @@ def unfolding_figure(unfolding):
 def unfolding_frames(unfolding):
     """The figure of `unfolding.gif`, and the function that draws its frame `number`."""
     figure = Figure((5.6, 5.8), dpi=100)
-    figure.suptitle("The plane unfolds", fontsize="medium")
+    title = "The plane unfolds: codes of test images, loss of training images"
+    figure.suptitle(title, fontsize="medium")
     axis = figure.add_axes((0.15, 0.1, 0.74, 0.74))
 
     def draw_frame(number):
@@ -671,7 +675,8 @@ def unfolding_frames(unfolding):
 def comparison_figure(planes, random):
     """`unruly_or_tamed.png`: two models, `Plane`s by name, above what becomes of two
     kinds of random codes, `random[name]` as `judge_random_codes` gives it."""
-    figure = sheet(11, 9.8, "Codes, and random codes decoded")
+    title = "Codes, and random codes decoded; one classifier judges both models"
+    figure = sheet(11, 9.8, title)
     left, right = planes
     places = [
         [f"{left}: codes", f"{left}: codes", f"{right}: codes", f"{right}: codes"],
@@ -683,4 +688,5 @@ def comparison_figure(planes, random):
         axes[f"{name}: codes"].set_title(name)
         draw_judged(axes[f"{name}: normal"], random[name][NORMAL], NORMAL)
         draw_judged(axes[f"{name}: own"], random[name][OWN], OWN)
+    draw_legend(axes[f"{right}: codes"])
     return figure

@@ -128,7 +128,7 @@ def draw_errors(axis, rows):
     axis.plot(weights, errors, "s-", label="squared error, training images")
     test_errors = [row.test_error for row in rows]
     axis.plot(weights, test_errors, "^:", label="squared error, test images")
-    axis.set_title("Squared error")
+    axis.set_title("Loss and squared error")
 
 
 def draw_activations(axis, rows):
@@ -158,7 +158,7 @@ def sweep_figure(rows, usual_weight):
     draw_activations(axes["means"], rows)
     smallest = min([row.weight for row in rows if row.weight > 0], default=1)
     for axis in (axes["errors"], axes["means"]):
-        axis.axvline(usual_weight, color="grey", linestyle=":", label="without --sweep")
+        axis.axvline(usual_weight, color="grey", linestyle=":", label="default weight")
         axis.set_xscale("symlog", linthresh=smallest)  # it has a place for 0
         axis.set_xlim(-smallest / 4, 1.5 * max(rows[-1].weight, smallest))
         axis.set_xlabel("weight of the penalty")

@@ -124,7 +124,7 @@ def test_the_table_has_a_line_for_each_number(record, found):
     node = next(line for line in lines if line.split()[:1] == ["1"])
     assert f"{found.mean[1]:.2f}" in node
     most = found.most_digits[1]
-    assert f"{most.max()} x {most.argmax()}" in node
+    assert f"{most.max()} {most.argmax()}s" in node
 
 
 def test_an_untrained_model_gets_its_table_too(model, normalised, labels):

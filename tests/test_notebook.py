@@ -39,14 +39,15 @@ def test_learn():
     by_hand = text.split("by hand: ")[1].split()[0]
     assert f"Epoch: 1/1 - Train Loss: {by_hand}" in text
     assert "7s among the   100 most active images: 92%" in text
-    assert pictures >= 12
+    assert pictures >= 10
 
 
 def test_the_committed_outputs_are_there():
     path = ROOT / "learn.ipynb"
     assert path.stat().st_size < 1.5e6
-    for cell in nbformat.read(path, 4).cells:
-        assert cell.cell_type != "code" or cell.outputs or cell.source.startswith("#")
+    cells = [cell for cell in nbformat.read(path, 4).cells if cell.cell_type == "code"]
+    assert all(cell.execution_count for cell in cells)
+    assert sum(bool(cell.outputs) for cell in cells) > 15
 
 
 def test_learn_alone_says_what_it_needs(tmp_path):
