@@ -88,6 +88,7 @@ def test_what_a_resize_leaves_is_taken(value):
         assert kind().loss(images).isfinite()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_forward_can_be_exported_and_mapped(kind):
     model = kind().eval()
@@ -239,7 +240,7 @@ def test_the_committed_models_are_trained(key, images, labels):
 
 # --- The script
 
-FLAGS = ["--steps", "20", "--batch-size", "20", "--threads", "1"]
+FLAGS = ["--steps", "3", "--batch-size", "20", "--threads", "1"]
 PICTURES = {
     *(f"{name}.png" for name in ("reconstructions", "training", "latent", "plane")),
     *(f"{name}.png" for name in ("random", "digits", "digit4", "unfolding")),
@@ -250,11 +251,13 @@ FILES = {"checkpoint.pt", "model.pt", "explore.html", "report.txt"}
 
 @pytest.fixture(scope="module")
 def figures(few, tmp_path_factory):
-    """Where both models were trained for 20 steps."""
+    """Where both models were trained for three steps."""
     folder = tmp_path_factory.mktemp("figures")
-    for kind in ([], ["--variational"]):
-        flags = [*FLAGS, *kind, "--data", few, "--figures", folder]
-        assert run_script("autoencoder.py", *flags).status == 0
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(utils, "reduce_colours", lambda _: None)  # takes seconds
+        for kind in ([], ["--variational"]):
+            flags = [*FLAGS, *kind, "--data", few, "--figures", folder]
+            assert run_script("autoencoder.py", *flags).status == 0
     return folder
 
 
@@ -266,7 +269,7 @@ def run(few, figures):
 
 
 def folder_of(figures, kind="autoencoder"):
-    (folder,) = figures.glob(f"{kind}-steps20-batch-size20-data*")
+    (folder,) = figures.glob(f"{kind}-steps3-batch-size20-data*")
     return folder
 
 
@@ -274,13 +277,13 @@ def test_the_script_saves_everything(figures):
     for kind in autoencoder.KINDS:
         folder = folder_of(figures, kind)
         assert {path.name for path in folder.iterdir()} == PICTURES | FILES
-    assert list(figures.glob("unruly_or_tamed-steps20-batch-size20-data*.png"))
+    assert list(figures.glob("unruly_or_tamed-steps3-batch-size20-data*.png"))
 
 
 def test_the_report_is_a_table_in_ascii(figures, few):
     report = (folder_of(figures) / "report.txt").read_text("utf-8")
     assert report.isascii()
-    assert report.startswith(f"{few.name}, 20 steps, --batch-size 20\n")
+    assert report.startswith(f"{few.name}, 3 steps, --batch-size 20\n")
     assert "learned more than the mean image" in report
 
 
@@ -295,15 +298,15 @@ def test_a_trained_run_is_drawn_again_and_not_trained(run, figures, capsys):
     before = checkpoint.read_bytes()
     assert run().status == 0
     out = capsys.readouterr().out
-    assert "holds 20 of 20 steps" in out
-    assert "step 20/20" not in out
+    assert "holds 3 of 3 steps" in out
+    assert "step 3/3" not in out
     assert checkpoint.read_bytes() == before
 
 
 @pytest.mark.usefixtures("no_pictures")
 def test_anew_trains_again(run, capsys):
     assert run("--anew").status == 0
-    assert "step 20/20" in capsys.readouterr().out
+    assert "step 3/3" in capsys.readouterr().out
 
 
 @pytest.mark.usefixtures("no_pictures")
@@ -349,8 +352,9 @@ def test_other_numbers_of_a_code_have_no_plane(run, few, figures):
 
 
 @pytest.mark.slow
-def test_a_run_that_learned_nothing_says_so(few, tmp_path):
-    flags = ["--steps", "60", "--batch-size", "20", "--threads", "1", "--lr", "1"]
+def test_a_run_that_learned_nothing_says_so(few, tmp_path, monkeypatch):
+    monkeypatch.setattr(utils, "reduce_colours", lambda _: None)  # takes seconds
+    flags = ["--steps", "12", "--batch-size", "20", "--threads", "1", "--lr", "1"]
     where = ["--data", few, "--figures", tmp_path]
     end = run_script("autoencoder.py", "--variational", *flags, *where)
     assert end.status == 0, end.line

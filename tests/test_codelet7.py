@@ -232,6 +232,7 @@ def names(folder):
     return {path.name for path in folder.iterdir()}
 
 
+@pytest.mark.slow
 def test_script_saves_everything(few, tmp_path, capsys):
     flags = ["--epochs", 1, "--hidden", 3, "--data", few, "--figures", tmp_path]
     assert run_script("codelet7.py", *flags).status == 0
@@ -245,6 +246,7 @@ def test_script_saves_everything(few, tmp_path, capsys):
     assert codelet7.load(folder / "model.pt").encoder[0].out_features == 3
 
 
+@pytest.mark.slow
 def test_script_sweeps(few, tmp_path):
     flags = ["--epochs", 1, "--data", few, "--figures", tmp_path, "--sweep", 0, 0.1]
     assert run_script("codelet7.py", *flags).status == 0
@@ -252,6 +254,7 @@ def test_script_sweeps(few, tmp_path):
     assert names(folder) == {"sparsity.png", "sparsity.txt", "explore.html"}
 
 
+@pytest.mark.slow
 def test_alone_with_utils_it_saves_the_assignments_figures(few, tmp_path):
     for name in ("codelet7.py", "utils.py"):
         (tmp_path / name).write_text((ROOT / name).read_text())
@@ -263,6 +266,7 @@ def test_alone_with_utils_it_saves_the_assignments_figures(few, tmp_path):
     assert names(folder) == FIGURES | {f"top100_node{node}.png" for node in range(10)}
 
 
+@pytest.mark.slow
 def test_importing_touches_nothing(tmp_path):
     imports = "import codelet7, autoencoder, utils"
     code = f"import sys; sys.path.insert(0, {str(ROOT)!r}); {imports}"

@@ -428,6 +428,7 @@ def run_python(folder, *arguments):
     return subprocess.run(command, cwd=folder, capture_output=True, text=True)
 
 
+@pytest.mark.slow
 def test_scaffolds_are_not_written_yet():
     pytest_run = ["-m", "pytest", "-p", "no:cacheprovider", "tests/assignment"]
     done = run_python(ROOT, *pytest_run, "--solution", "scaffold")
