@@ -2,8 +2,10 @@
 a user runs it."""
 
 import gzip
+import multiprocessing
 import os
 import sys
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -49,8 +51,9 @@ def is_solution(path):
 def pytest_collection_modifyitems(items):
     """What trains a model to its end, or waits for such a training, is slow."""
     for item in items:
-        if {"mnist_run", "figures"} & set(getattr(item, "fixturenames", ())):
+        if {"mnist_run", "figures"} & set(item.fixturenames):
             item.add_marker("slow")
+    items.sort(key=lambda item: "mnist_run" in item.fixturenames)  # last
 
 
 @pytest.fixture(scope="session")
@@ -104,11 +107,25 @@ def run_script(name, *arguments):
     return SimpleNamespace(status=0, line="")
 
 
-@pytest.fixture(scope="session")
-def mnist_run():
+def train_mnist():
     """The model of codelet7.py's default settings, and its losses."""
+    torch.set_num_threads(1)
     torch.manual_seed(0)
     model = codelet7.SparseAutoencoder(28 * 28, 10)
     loader = codelet7.make_dataloader(*utils.load_mnist())
     losses = codelet7.train(model, loader, 20, 1e-4)
     return SimpleNamespace(model=model, losses=losses)
+
+
+def pytest_collection_finish(session):
+    """Starts the training on the other core, if a test will want it."""
+    names = {name for item in session.items for name in item.fixturenames}
+    if "mnist_run" in names and not session.config.option.collectonly:
+        pool = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"))
+        session.config.mnist_run = pool.submit(train_mnist)
+        pool.shutdown(wait=False)
+
+
+@pytest.fixture(scope="session")
+def mnist_run(pytestconfig):
+    return pytestconfig.mnist_run.result()
