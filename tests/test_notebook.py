@@ -68,7 +68,7 @@ def test_scripts_in_a_notebook(few, tmp_path):
         new_notebook(
             f"import torch\ntorch.set_num_threads(2)\n%run codelet7.py {flags}",
             "print('threads', torch.get_num_threads())",
-            f"!python codelet7.py {flags} --seed 1",
+            f"import sys\n!{{sys.executable}} codelet7.py {flags} --seed 1",
             "import codelet7\nprint('seed', codelet7.read_flags()[0].seed)",
             (ROOT / "codelet7.py").read_text(),
         ),
