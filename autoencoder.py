@@ -318,7 +318,7 @@ def save_progress(progress, images):
 @torch.no_grad()
 def reconstruction_pairs(model, samples):
     """Images, each followed by its reconstruction, `(2 N, 28, 28)`."""
-    reconstructions = model.decode(model.encode(samples))
+    reconstructions = plane.reconstruct(model, samples)
     pairs = torch.stack((samples.view(-1, 28, 28), reconstructions), dim=1)
     return pairs.flatten(0, 1)
 

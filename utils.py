@@ -315,8 +315,8 @@ def save_figure(figure, path, small=False):
     if not path.parent.is_dir():
         raise UserError(f"{path}: there is no folder {path.parent}; make it first")
     with replacing(path) as part:
-        if small:
-            figure.savefig(part, dpi=120, pil_kwargs={"compress_level": 1})  # for now
+        if small:  # packed in a hurry, since it is rewritten
+            figure.savefig(part, dpi=120, pil_kwargs={"compress_level": 1})
             reduce_colours(part)
         else:
             figure.savefig(part, dpi=120)
